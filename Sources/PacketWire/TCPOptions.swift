@@ -1,0 +1,158 @@
+/// Option kinds the engine reads (IANA TCP parameters).
+public enum TCPOptionKind {
+    public static let end: UInt8 = 0
+    public static let noOperation: UInt8 = 1
+    public static let maximumSegmentSize: UInt8 = 2
+    public static let windowScale: UInt8 = 3
+    public static let sackPermitted: UInt8 = 4
+    public static let sack: UInt8 = 5
+    public static let timestamps: UInt8 = 8
+    public static let mptcp: UInt8 = 30
+    public static let fastOpen: UInt8 = 34
+    public static let encryptionNegotiation: UInt8 = 69
+}
+
+/// The option part of one TCP header, owned and editable: 0 to 40 bytes.
+///
+/// Parsing stops where the bytes stop making sense, as every receiver does.
+public struct TCPOptions: Sendable {
+    public static let capacity = 40
+    private var storage = InlineArray<40, UInt8>(repeating: 0)
+    public private(set) var count = 0
+
+    public init() {}
+
+    /// Copies the options of a parsed packet without alignment NOPs and padding.
+    public init(_ packet: TCPPacket, of bytes: Span<UInt8>) {
+        self.init(parsing: bytes.extracting(packet.options))
+    }
+
+    /// - Parameter bytes: an option field; what follows its 40th byte is ignored.
+    public init(parsing bytes: Span<UInt8>) {
+        var index = 0
+        while let option = Self.option(at: &index, in: bytes) {
+            append(bytes.extracting(option))
+        }
+    }
+
+    /// The next option that is neither NOP nor end, kind and length byte included.
+    private static func option(at index: inout Int, in bytes: Span<UInt8>) -> Range<Int>? {
+        while index < bytes.count, bytes[index] == TCPOptionKind.noOperation { index += 1 }
+        guard index + 1 < bytes.count, bytes[index] != TCPOptionKind.end else { return nil }
+        let length = Int(bytes[index + 1])
+        guard length >= 2, index + length <= bytes.count else { return nil }
+        defer { index += length }
+        return index..<index + length
+    }
+
+    public var span: Span<UInt8> {
+        @_lifetime(borrow self)
+        get { storage.span.extracting(0..<count) }
+    }
+
+    /// The first option of `kind`, kind and length byte included, as a range of ``span``.
+    public func range(of kind: UInt8) -> Range<Int>? {
+        var index = 0
+        while let option = Self.option(at: &index, in: span) {
+            if storage[option.lowerBound] == kind { return option }
+        }
+        return nil
+    }
+
+    public func occurrences(of kind: UInt8) -> Int {
+        var index = 0
+        var found = 0
+        while let option = Self.option(at: &index, in: span) {
+            if storage[option.lowerBound] == kind { found += 1 }
+        }
+        return found
+    }
+
+    /// The bytes behind kind and length of the first option of `kind`.
+    public func contents(of kind: UInt8) -> [UInt8]? {
+        guard let range = range(of: kind) else { return nil }
+        return (range.lowerBound + 2..<range.upperBound).map { storage[$0] }
+    }
+
+    public func contains(_ kind: UInt8) -> Bool { range(of: kind) != nil }
+
+    /// Room for more, in bytes.
+    public var room: Int { Self.capacity - count }
+
+    /// Appends a whole option; false (and nothing changed) where it does not fit.
+    @discardableResult
+    public mutating func append(_ option: Span<UInt8>) -> Bool {
+        guard option.count <= room else { return false }
+        for index in 0..<option.count { storage[count + index] = option[index] }
+        count += option.count
+        return true
+    }
+
+    public mutating func remove(_ kind: UInt8) {
+        while let range = range(of: kind) { remove(range) }
+    }
+
+    private mutating func remove(_ range: Range<Int>) {
+        for index in range.upperBound..<count { storage[index - range.count] = storage[index] }
+        count -= range.count
+    }
+
+    /// Replaces the first option of `kind`, or appends; false where it does not fit.
+    @discardableResult
+    public mutating func replace(_ kind: UInt8, with option: Span<UInt8>) -> Bool {
+        if let old = range(of: kind) {
+            guard option.count <= room + old.count else { return false }
+            remove(old)
+        }
+        return append(option)
+    }
+
+    /// Overwrites one byte of an option found before.
+    public mutating func set(_ value: UInt8, at index: Int) {
+        guard index < count else { return }
+        storage[index] = value
+    }
+
+    /// The length of the header field: a multiple of 4.
+    public var paddedCount: Int { (count + 3) & ~3 }
+
+    /// Writes the options, aligned at the front by NOPs as receivers on the fast path like them.
+    public func write(into output: inout MutableSpan<UInt8>, at start: Int) {
+        let padding = paddedCount - count
+        for index in 0..<padding { output[start + index] = TCPOptionKind.noOperation }
+        for index in 0..<count { output[start + padding + index] = storage[index] }
+    }
+}
+
+extension TCPOptions {
+    /// The maximum segment size of a SYN in bytes (RFC 9293 section 3.7.1).
+    public var maximumSegmentSize: UInt16? {
+        guard let range = range(of: TCPOptionKind.maximumSegmentSize), range.count == 4 else { return nil }
+        return span.loadUInt16(at: range.lowerBound + 2)
+    }
+
+    public mutating func setMaximumSegmentSize(_ size: UInt16) {
+        let option: [UInt8] = [2, 4, UInt8(truncatingIfNeeded: size >> 8), UInt8(truncatingIfNeeded: size)]
+        replace(TCPOptionKind.maximumSegmentSize, with: option.span)
+    }
+
+    /// The window shift of a SYN, at most 14 (RFC 7323 section 2.3).
+    public var windowScale: Int? {
+        guard let range = range(of: TCPOptionKind.windowScale), range.count == 3 else { return nil }
+        return min(14, Int(span[range.lowerBound + 2]))
+    }
+
+    /// TSval and TSecr (RFC 7323 section 3.2).
+    public var timestamps: (value: UInt32, echo: UInt32)? {
+        guard let range = range(of: TCPOptionKind.timestamps), range.count == 10 else { return nil }
+        return (span.loadUInt32(at: range.lowerBound + 2), span.loadUInt32(at: range.lowerBound + 6))
+    }
+
+    /// SACK blocks in the order sent; a D-SACK comes first (RFC 2018, RFC 2883).
+    public var sackBlocks: [(start: SequenceNumber, end: SequenceNumber)] {
+        guard let range = range(of: TCPOptionKind.sack), range.count % 8 == 2 else { return [] }
+        return stride(from: range.lowerBound + 2, to: range.upperBound, by: 8).map {
+            (SequenceNumber(span.loadUInt32(at: $0)), SequenceNumber(span.loadUInt32(at: $0 + 4)))
+        }
+    }
+}
