@@ -11,6 +11,11 @@ let house: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
 let package = Package(
     name: "tcpcrypt-mptcp",
     products: [
@@ -21,6 +26,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -29,13 +35,7 @@ let package = Package(
         // Pure: packets in, values out.
         .target(name: "PacketWire", swiftSettings: house),
         .target(name: "Tcpcrypt", dependencies: ["PacketWire"], swiftSettings: house),
-        .target(
-            name: "FlowEngine",
-            dependencies: [
-                "PacketWire", "Tcpcrypt",
-                .product(name: "DequeModule", package: "swift-collections"),
-            ],
-            swiftSettings: house),
+        .target(name: "FlowEngine", dependencies: ["PacketWire", "Tcpcrypt", deque], swiftSettings: house),
         .target(name: "ControlProtocol", swiftSettings: house),
 
         // The rim: C libraries, sockets, threads.
@@ -44,29 +44,54 @@ let package = Package(
             name: "CNetfilterQueue", pkgConfig: "libnetfilter_queue",
             providers: [.apt(["libnetfilter-queue-dev", "libmnl-dev"])]),
         .target(name: "OpenSSLProvider", dependencies: ["Tcpcrypt", "CCrypto"], swiftSettings: house),
+        .target(name: "NetfilterQueue", dependencies: ["CNetfilterQueue", "PacketWire", system], swiftSettings: house),
+        .target(name: "Firewall", dependencies: [system], swiftSettings: house),
         .target(
-            name: "NetfilterQueue",
-            dependencies: ["CNetfilterQueue", .product(name: "SystemPackage", package: "swift-system")],
+            name: "DaemonCore",
+            dependencies: [
+                "FlowEngine", "PacketWire", "Tcpcrypt", "NetfilterQueue", "Firewall", "ControlProtocol", logging,
+                system,
+            ],
             swiftSettings: house),
-        .target(name: "TcpcryptClient", dependencies: ["ControlProtocol"], swiftSettings: house),
+        .target(name: "ControlServer", dependencies: ["ControlProtocol", logging, system], swiftSettings: house),
+        .target(name: "TcpcryptClient", dependencies: ["ControlProtocol", system], swiftSettings: house),
 
         // Composition.
         .executableTarget(
             name: "tcpcryptd",
             dependencies: [
-                "FlowEngine", "OpenSSLProvider", "NetfilterQueue", "ControlProtocol",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
+                "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "Tcpcrypt", "ControlProtocol",
+                arguments, logging, system,
+                .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: house),
         .executableTarget(
-            name: "tcpcryptctl",
-            dependencies: [
-                "TcpcryptClient", "ControlProtocol",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
+            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments], swiftSettings: house),
+
+        // Tests.
+        .target(
+            name: "TestSupport", dependencies: ["FlowEngine", "PacketWire", "Tcpcrypt", deque],
+            path: "Tests/TestSupport", swiftSettings: house),
+        .testTarget(name: "PacketWireTests", dependencies: ["PacketWire", "TestSupport"], swiftSettings: house),
+        .testTarget(
+            name: "TcpcryptTests", dependencies: ["Tcpcrypt", "OpenSSLProvider", "PacketWire"],
+            resources: [.copy("Vectors")], swiftSettings: house),
+        .testTarget(
+            name: "FlowEngineTests",
+            dependencies: ["FlowEngine", "TestSupport", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
+            swiftSettings: house),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: ["FlowEngine", "TestSupport", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
+            swiftSettings: house),
+        .testTarget(
+            name: "NetfilterQueueTests", dependencies: ["NetfilterQueue", "PacketWire"], swiftSettings: house),
+        .testTarget(name: "FirewallTests", dependencies: ["Firewall"], swiftSettings: house),
+        .testTarget(
+            name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
+        .testTarget(
+            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient"],
             swiftSettings: house),
     ]
 )

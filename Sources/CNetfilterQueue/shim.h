@@ -4,3 +4,6 @@
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
+#include <linux/netlink.h>
+#include <sys/eventfd.h>
+#include <sys/fsuid.h>

@@ -92,6 +92,28 @@ public struct FlowTuple: Hashable, Sendable {
     }
 }
 
+/// The keys of an MPTCP connection (RFC 8684 section 3.1). They travelled in clear: no secrets of ours.
+public struct MPTCPKeys: Hashable, Sendable {
+    public var local: UInt64
+    public var remote: UInt64
+
+    public init(local: UInt64, remote: UInt64) {
+        self.local = local
+        self.remote = remote
+    }
+}
+
+/// A flow that was encrypted when an earlier daemon died: never plain again, to be reset at both ends.
+public struct CondemnedFlow: Hashable, Sendable {
+    public var tuple: FlowTuple
+    public var keys: MPTCPKeys?
+
+    public init(tuple: FlowTuple, keys: MPTCPKeys?) {
+        self.tuple = tuple
+        self.keys = keys
+    }
+}
+
 /// What the engine wants done, in this order. Byte ranges index ``Output/bytes`` and hold whole IP
 /// packets with valid checksums (except outbound replacements of GSO packets, which the kernel completes).
 public enum Action: Sendable, Hashable {
@@ -100,12 +122,13 @@ public enum Action: Sendable, Hashable {
     case drop(PacketID)
     /// Send towards the peer.
     case inject(Range<Int>, Egress)
-    /// Hand to the local kernel as if it had arrived from the peer (resets only; no payload).
+    /// Hand to the local kernel as if it had arrived from the peer (resets and probes; no payload).
     case injectLocal(Range<Int>)
     /// Destroy the local socket (SOCK_DESTROY); the application sees an error.
     case destroySocket(FlowTuple)
-    /// The flow may carry ciphertext from now on: remember it across a crash, before anything else.
-    case journalAdd(FlowTuple)
+    /// The flow may carry ciphertext from now on: remember it across a crash, before anything else. Comes again
+    /// when the MPTCP keys are known.
+    case journalAdd(CondemnedFlow)
     /// The flow ended: forget it.
     case journalRemove(FlowTuple)
     case log(EngineEvent)

@@ -26,6 +26,8 @@ extension MutableSpan<UInt8> {
     }
 
     public mutating func copy(_ source: Span<UInt8>, at index: Int) {
-        for offset in 0..<source.count { self[index + offset] = source[offset] }
+        // A sub-span of the same length lets the compiler see one bounds check and make this a memcpy.
+        var target = _mutatingExtracting(index..<index + source.count)
+        for offset in 0..<source.count { target[offset] = source[offset] }
     }
 }

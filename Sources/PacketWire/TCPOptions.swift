@@ -59,11 +59,12 @@ public struct TCPOptions: Sendable {
         return nil
     }
 
-    public func occurrences(of kind: UInt8) -> Int {
+    /// All options of `kind`, in order.
+    public func ranges(of kind: UInt8) -> [Range<Int>] {
         var index = 0
-        var found = 0
+        var found: [Range<Int>] = []
         while let option = Self.option(at: &index, in: span) {
-            if storage[option.lowerBound] == kind { found += 1 }
+            if storage[option.lowerBound] == kind { found.append(option) }
         }
         return found
     }

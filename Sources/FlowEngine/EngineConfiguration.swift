@@ -1,0 +1,24 @@
+public import Tcpcrypt
+
+/// What the engine may do and how much it may hold.
+public struct EngineConfiguration: Sendable {
+    /// Most wanted first; empty disables encryption.
+    public var teps: [TEP] = [.curve25519]
+    /// Most wanted first.
+    public var aeads: [AEADAlgorithm] = [.aes128GCM]
+    /// Destination ports of SYNs that are left alone; never applied to MP_JOIN.
+    public var excludedPorts: Set<UInt16> = []
+    /// Whether sessions are cached and resumed (RFC 8548 section 3.5).
+    public var resumption = true
+    /// Flows tracked at once; beyond that new connections are plain.
+    public var maximumFlows = 262_144
+    /// Packets whose verdict may be pending at once, below the kernel's queue length.
+    public var maximumHeldPackets = 16_384
+    /// The same for one flow.
+    public var maximumHeldPacketsPerFlow = 8_192
+    /// Largest frame made, in data bytes. Nothing of a frame counts before all of it has arrived, so it should
+    /// not exceed the initial congestion window.
+    public var maximumFrameData = 14_000
+
+    public init() {}
+}

@@ -1,0 +1,343 @@
+import PacketWire
+import Tcpcrypt
+
+/// From the local kernel (K) to the wire (W).
+extension Flow {
+    /// A segment without SYN from the local kernel.
+    func outbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        lastActivity = arrival.now
+        switch phase {
+        case .opening, .accepting:
+            // Only a reset can precede the end of the handshake here.
+            output.actions.append(.accept(arrival.metadata.id, .undecided))
+        case .observing:
+            observeOutbound(bytes, arrival, &output)
+        case .plain:
+            output.actions.append(.accept(arrival.metadata.id, .plain))
+        case .aborted:
+            drop(arrival.metadata.id, &output)
+        case .keyExchange, .encrypted:
+            translateOutbound(bytes, arrival, &output)
+        }
+    }
+
+    func drop(_ id: PacketID, _ output: inout Output) {
+        host.counters.packetsDropped += 1
+        output.actions.append(.drop(id))
+    }
+
+    private func translateOutbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        let options = TCPOptions(packet, of: bytes)
+        remember(packet, options, arrival)
+        if packet.flags.contains(.ack) {
+            receive.acknowledge(inOrigin.offset(of: packet.acknowledgment, near: receive.acknowledgedK))
+        }
+        if packet.flags.contains(.rst) {
+            emitReset(bytes, options, arrival, &output)
+        } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {
+            emitPureAck(bytes, options, arrival, &output)
+        } else if sealer == nil {
+            holdOutbound(bytes, options, arrival, &output)
+        } else {
+            emitData(bytes, options, arrival, &output)
+        }
+    }
+
+    /// Keeps what packets of our own need to look like the kernel's.
+    private func remember(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ arrival: Arrival) {
+        header.window = packet.window
+        header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
+        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        guard let timestamps = options.timestamps else { return }
+        header.timestampValue = timestamps.value
+        header.timestampTaken = arrival.now
+    }
+
+    // MARK: Pure acknowledgements
+
+    private func emitPureAck(
+        _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        let packet = arrival.packet
+        var options = outboundOptions(kernelOptions)
+        let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
+        var w = pureAckW(k)
+        var flags = packet.flags
+        if isAwaitingHandshakeACK {
+            if handshakeACK == nil { handshakeACK = (Self.headers(of: packet, bytes), packet) }
+            // Init1, or the empty frame that proves a join, rides on the third ACK and its repetitions.
+            w = send.acknowledgedW..<send.nextW
+            if !w.isEmpty {
+                flags.insert(.psh)
+                armEngineTimer(arrival.now)
+            }
+        }
+        var ignored = TCPOptions()
+        swap(&ignored, &options)
+        let start = emitSingle(w, flags: flags, options: ignored, template: bytes, arrival, &output)
+        if start { send.sentW = max(send.sentW, w.upperBound) }
+    }
+
+    /// The opener's engine-owned bytes still have to reach the peer for the first time.
+    private var isAwaitingHandshakeACK: Bool {
+        isOpener && send.nextK == 0 && send.acknowledgedW < send.nextW && needsENO
+    }
+
+    /// W range (empty) of a pure acknowledgement that the kernel sent with K sequence `k`.
+    private func pureAckW(_ k: Int) -> Range<Int> {
+        let w: Int
+        if k >= send.nextK {
+            w = send.sentW
+        } else if k < send.acknowledgedK {
+            // Keep-alives and zero-window probes use the byte before the oldest unacknowledged one.
+            w = send.acknowledgedW - (send.acknowledgedK - k)
+        } else {
+            w = send.map.w(startingAt: k)
+        }
+        return w..<w
+    }
+
+    private func emitSingle(
+        _ w: Range<Int>, flags: TCPFlags, options: borrowing TCPOptions, template: Span<UInt8>, _ arrival: Arrival,
+        _ output: inout Output
+    ) -> Bool {
+        let range = compose(
+            fields(at: w.lowerBound, flags: flags), options: options, like: arrival.packet, template: template,
+            ciphertext: w, checksum: .full, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+        ackOwed = false
+        return true
+    }
+
+    /// The kernel's options with SACK blocks in W and, where due, the empty ENO option.
+    private func outboundOptions(_ kernel: borrowing TCPOptions) -> TCPOptions {
+        var options = copy kernel
+        let blocks = kernel.sackBlocks
+        options.remove(TCPOptionKind.sack)
+        appendENO(to: &options)
+        if !blocks.isEmpty || !receive.held.isEmpty {
+            appendSACK(to: &options, kernelBlocks: blocks.compactMap(wireBlock), latest: nil)
+        }
+        return options
+    }
+
+    private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {
+        let start = receive.map.w(startingAt: inOrigin.offset(of: block.start, near: receive.acknowledgedK))
+        let end = receive.map.w(endingAt: inOrigin.offset(of: block.end, near: receive.acknowledgedK))
+        return start < end ? start..<end : nil
+    }
+
+    // MARK: Data before keys
+
+    private func holdOutbound(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        if isAwaitingHandshakeACK && handshakeACK == nil {
+            // The kernel answered the SYN-ACK with data: the third ACK becomes a packet of our own.
+            handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
+            injectHandshakeACK(now: arrival.now, &output)
+        }
+        let sequence = arrival.packet.sequence
+        let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
+        guard !isRepeated, heldOutbound.count < Self.heldOutboundLimit, host.admitHeld() else {
+            return drop(arrival.metadata.id, &output)
+        }
+        heldOutbound.append(
+            HeldOutbound(bytes: bytes.array(), packet: arrival.packet, metadata: arrival.metadata))
+    }
+
+    private static let heldOutboundLimit = 256
+
+    /// Sends Init1 or the probe of a join in the shape of the kernel's third ACK.
+    func injectHandshakeACK(now: Instant, _ output: inout Output) {
+        guard let handshakeACK else { return }
+        var options = TCPOptions(handshakeACK.packet, of: handshakeACK.bytes.span)
+        options.dropMPTCPDataLength()
+        appendENO(to: &options)
+        let w = send.acknowledgedW..<send.nextW
+        let range = compose(
+            fields(at: w.lowerBound, flags: [.ack, .psh]), options: options, like: handshakeACK.packet,
+            template: handshakeACK.bytes.span, ciphertext: w, checksum: .full, &output)
+        inject(range, &output)
+        send.sentW = max(send.sentW, w.upperBound)
+        armEngineTimer(now)
+    }
+
+    /// A copy of a packet's headers, to serve as a template.
+    static func headers(of packet: TCPPacket, _ bytes: Span<UInt8>) -> [UInt8] {
+        bytes.extracting(0..<packet.payload.lowerBound).array()
+    }
+
+    /// Keys exist: what was held goes out.
+    func releaseOutbound(now: Instant, _ output: inout Output) {
+        while let held = heldOutbound.popFirst() {
+            host.heldPackets -= 1
+            let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
+            let options = TCPOptions(held.packet, of: held.bytes.span)
+            emitData(held.bytes.span, options, arrival, &output)
+        }
+    }
+
+    // MARK: Data
+
+    private func emitData(
+        _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        let packet = arrival.packet
+        let first = outOrigin.offset(of: packet.sequence, near: send.queuedK)
+        let end = first + packet.payload.count
+        // A hole means that a packet was lost before it came here: without it the W position is unknown.
+        guard first <= send.queuedK else { return drop(arrival.metadata.id, &output) }
+        let isNew = end > send.queuedK || (packet.flags.contains(.fin) && end == send.queuedK && !hasQueuedFIN)
+        if isNew { sealNew(bytes, arrival, from: send.queuedK - first) }
+
+        let isFIN = packet.flags.contains(.fin) && send.finK == end
+        let start = max(send.map.w(startingAt: first), send.retransmittableW)
+        let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
+        let options = outboundOptions(kernelOptions)
+        if start < stop || (isFIN && send.acknowledgedW < send.nextW) {
+            emit(
+                min(start, stop)..<stop, fin: isFIN, flags: packet.flags, options: options, template: bytes, arrival,
+                &output)
+        } else {
+            drop(arrival.metadata.id, &output)
+            // Nothing of it fits the peer's window: ask for the window, as a zero-window probe does.
+            if !isNew && !send.backlog.isEmpty { injectProbe(now: arrival.now, &output) }
+        }
+    }
+
+    private var hasQueuedFIN: Bool { send.finK != nil || send.backlog.last?.isFIN == true }
+
+    private func injectProbe(now: Instant, _ output: inout Output) {
+        let w = send.acknowledgedW - 1
+        injectOwn(w..<w, flags: [.ack], options: ownOptions(now: now), &output)
+    }
+
+    /// Seals what the packet brings beyond byte `skip` of its data; what the peer's window has no room for waits.
+    private func sealNew(_ bytes: Span<UInt8>, _ arrival: Arrival, from skip: Int) {
+        let packet = arrival.packet
+        let isFIN = packet.flags.contains(.fin)
+        let data = bytes.extracting(packet.payload).extracting(skip..<packet.payload.count)
+        traffic.plainOut += UInt64(data.count)
+        let urgent =
+            packet.flags.contains(.urg) ? send.queuedK - skip + Int(packet.urgentPointer) - 1 : nil
+        let sealed = send.backlog.isEmpty ? seal(data, fin: isFIN, urgentK: urgent) : 0
+        guard sealed < data.count || (isFIN && send.finK == nil) else { return }
+        send.backlog.append(
+            BacklogPacket(
+                k: send.queuedK, data: ArraySlice(data.extracting(sealed..<data.count).array()), isFIN: isFIN,
+                template: Self.headers(of: packet, bytes), packet: packet))
+    }
+
+    /// Seals as much of `data`, which begins at the next K byte, as the peer's window takes; returns how much.
+    private func seal(_ data: Span<UInt8>, fin: Bool, urgentK: Int? = nil) -> Int {
+        var done = 0
+        while done < data.count {
+            let urgent = urgentK.flatMap { UInt16(exactly: $0 - send.nextK) }
+            let overhead = urgent == nil ? Frame.overhead : Frame.overhead + 2
+            let rest = data.count - done
+            let length = min(rest, host.configuration.maximumFrameData, send.room - overhead)
+            // Small change is not worth a frame while an acknowledgement is due that opens the window.
+            let isWorthIt = length == rest || length >= 256 || (length > 0 && send.acknowledgedW == send.nextW)
+            guard length > 0, isWorthIt else { return done }
+            let isLast = length == rest
+            sealFrame(
+                data.extracting(done..<done + length), fin: fin && isLast, rekey: false, urgent: urgent)
+            done += length
+            if isLast && fin { send.appendFIN(frame: [UInt8]().span) }
+        }
+        if fin && send.finK == nil {
+            let length = Frame.length(data: 0, urgent: false)
+            guard sealIntoScratch([UInt8]().span, length: length, fin: true, rekey: false, urgent: nil) else {
+                return done
+            }
+            send.appendFIN(frame: host.frameScratch.span.extracting(0..<length))
+        }
+        return done
+    }
+
+    /// Seals one frame at the end of the stream.
+    private func sealFrame(_ data: Span<UInt8>, fin: Bool, rekey: Bool, urgent: UInt16?) {
+        let length = Frame.length(data: data.count, urgent: urgent != nil)
+        guard sealIntoScratch(data, length: length, fin: fin, rekey: rekey, urgent: urgent) else { return }
+        send.append(
+            host.frameScratch.span.extracting(0..<length), kCount: data.count, lead: urgent == nil ? 4 : 6)
+    }
+
+    private func sealIntoScratch(
+        _ data: Span<UInt8>, length: Int, fin: Bool, rekey: Bool, urgent: UInt16?
+    ) -> Bool {
+        var scratch = host.frameScratch.mutableSpan
+        var target = scratch._mutatingExtracting(0..<length)
+        host.counters.framesSealed += 1
+        return sealer?.seal(
+            data: data, urgent: urgent, fin: fin, rekey: rekey, offset: UInt64(send.nextW), into: &target) ?? false
+    }
+
+    /// Seals a frame without data: it owns no K, so the engine alone looks after it.
+    func sealEmptyFrame(rekey: Bool) {
+        sealFrame([UInt8]().span, fin: false, rekey: rekey, urgent: nil)
+    }
+
+    // MARK: The peer's window
+
+    /// Sends backlog that the peer's window has room for now.
+    func flushBacklog(_ now: Instant, _ output: inout Output) {
+        while var first = send.backlog.first, send.room > Frame.overhead || first.data.isEmpty {
+            let start = send.nextW
+            let sealed = seal(first.data.span, fin: first.isFIN)
+            guard send.nextW > start else { return }
+            let isFIN = send.finK != nil
+            let w = start..<(isFIN ? send.nextW - 1 : send.nextW)
+            let isDone = sealed == first.data.count
+            first.data = first.data.dropFirst(sealed)
+            first.k += sealed
+            if isDone { send.backlog.removeFirst() } else { send.backlog[0] = first }
+            injectBacklog(w, fin: isFIN, like: first, &output)
+            if !isDone { return }
+        }
+    }
+
+    private func injectBacklog(_ w: Range<Int>, fin: Bool, like source: BacklogPacket, _ output: inout Output) {
+        var options = outboundOptions(TCPOptions(source.packet, of: source.template.span))
+        if header.usesTimestamps, let echo = options.range(of: TCPOptionKind.timestamps) {
+            // Its own timestamp would be stale; the latest is never older than one already sent.
+            let fresh = ownOptions(now: header.timestampTaken)
+            for index in 0..<min(10, fresh.count) { options.set(fresh.span[index], at: echo.lowerBound + index) }
+        }
+        let segment = max(1, segmentLimit(options.paddedCount))
+        var position = w.lowerBound
+        repeat {
+            let end = min(w.upperBound, position + segment)
+            let range = compose(
+                fields(at: position, flags: source.packet.flags.forPiece(isLast: end == w.upperBound, fin: fin)),
+                options: options, like: source.packet, template: source.template.span, ciphertext: position..<end,
+                checksum: .full, &output)
+            inject(range, &output)
+            position = end
+        } while position < w.upperBound
+        send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
+        ackOwed = false
+    }
+}
+
+extension Host {
+    /// Counts one more packet whose verdict is pending; false at the limit.
+    func admitHeld() -> Bool {
+        guard heldPackets < configuration.maximumHeldPackets else { return false }
+        heldPackets += 1
+        counters.packetsHeld += 1
+        return true
+    }
+}
+
+extension Span<UInt8> {
+    /// An owned copy.
+    func array() -> [UInt8] {
+        var copy = [UInt8](repeating: 0, count: count)
+        var target = copy.mutableSpan
+        target.copy(self, at: 0)
+        return copy
+    }
+}

@@ -1,0 +1,184 @@
+import DequeModule
+import PacketWire
+import Tcpcrypt
+
+/// One packet with what the kernel told of it.
+struct Arrival {
+    let packet: TCPPacket
+    let metadata: PacketMetadata
+    let now: Instant
+}
+
+/// A packet of the local kernel that must not leave before keys exist.
+struct HeldOutbound {
+    let bytes: [UInt8]
+    let packet: TCPPacket
+    let metadata: PacketMetadata
+}
+
+/// One TCP connection between the local kernel and the wire.
+///
+///                 SYN                    SYN-ACK                    third ACK
+///     opener:   opening ------------> keyExchange / encrypted / observing, plain
+///     acceptor: accepting ----------------------------------------> keyExchange / encrypted / plain
+///     either:   keyExchange --Init1, Init2--> encrypted --...--> aborted, or finished and forgotten
+///
+/// The parts: `Flow+Opening` and `Flow+Accepting` are the TCP-ENO handshake in both roles, `Flow+Outbound` and
+/// `Flow+Inbound` the translation between the sequence spaces, `Flow+Emission` writes packets, `Flow+Ending` is
+/// about resets, aborts and time.
+final class Flow {
+    enum Phase { case opening, accepting, observing, keyExchange, encrypted, plain, aborted }
+
+    let host: Host
+    let tuple: FlowTuple
+    let isOpener: Bool
+    var phase: Phase
+    var reason: FallbackReason?
+
+    // MARK: Negotiation and keys
+
+    var opening: Opening?
+    var accepting: Accepting?
+    var origin: Origin?
+    var tep: TEP?
+    var keyExchange: KeyExchangeA?
+    var transcript: [UInt8] = []
+    var secret: ConnectionSecret?
+    var sealer: FrameSealer?
+    var opener: FrameOpener?
+    var sessionID: [UInt8] = []
+    /// Set until the first authenticated frame proves a join (DESIGN.md section 4).
+    var unprovenJoin: Int?
+
+    // MARK: MPTCP
+
+    var mptcp: MPTCPConnection?
+    var isJoin = false
+    /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
+    var kernelEstablished = false
+
+    // MARK: Sequence spaces
+
+    var outOrigin = SequenceOrigin(initial: SequenceNumber(0))
+    var inOrigin = SequenceOrigin(initial: SequenceNumber(0))
+    var send = SendStream()
+    var receive = ReceiveStream()
+    var heldOutbound: Deque<HeldOutbound> = []
+    /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
+    var needsENO = false
+    var ackOwed = false
+
+    // MARK: Header memory
+
+    var header = HeaderMemory()
+    /// The kernel's third ACK: what the engine resends must carry its MPTCP option.
+    var handshakeACK: (bytes: [UInt8], packet: TCPPacket)?
+
+    // MARK: Time
+
+    var roundTrip: Int64 = 10_000_000
+    var handshakeStarted: Instant
+    var lastActivity: Instant
+    var engineDeadline: Instant?
+    var engineRetries = 0
+    var lastEngineSend: Instant?
+    var progressDeadline: Instant?
+    var removalDeadline: Instant?
+    /// The earliest entry of this flow in the engine's queue of deadlines.
+    var scheduled: Instant?
+
+    var traffic = Traffic()
+
+    struct Traffic {
+        var plainIn: UInt64 = 0
+        var plainOut: UInt64 = 0
+        var wireIn: UInt64 = 0
+        var wireOut: UInt64 = 0
+        var authFailures: UInt64 = 0
+    }
+
+    init(host: Host, tuple: FlowTuple, isOpener: Bool, now: Instant) {
+        self.host = host
+        self.tuple = tuple
+        self.isOpener = isOpener
+        phase = isOpener ? .opening : .accepting
+        handshakeStarted = now
+        lastActivity = now
+    }
+
+    /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
+    var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
+    var isFinished: Bool { send.isFinished && receive.isFinished }
+
+    var nextDeadline: Instant? {
+        [engineDeadline, progressDeadline, removalDeadline].compactMap(\.self).min()
+    }
+
+    /// Ordinary TCP from now on (RFC 8547 section 4.6).
+    func fallBack(_ reason: FallbackReason, _ output: inout Output) {
+        self.reason = reason
+        phase = .plain
+        opening = nil
+        accepting = nil
+        keyExchange = nil
+        if let mptcp, !isJoin { host.tracker.settlePlain(mptcp) }
+        host.counters.fallbacks += 1
+        output.actions.append(.log(.fellBack(tuple, reason)))
+    }
+}
+
+/// What is needed to make packets that fit among the kernel's own.
+struct HeaderMemory {
+    /// Window shifts, zero unless both SYNs had the option (RFC 7323 section 2.2).
+    var localScale = 0
+    var remoteScale = 0
+    /// The local kernel's latest window field, as it goes on the wire.
+    var window: UInt16 = 0
+    var usesTimestamps = false
+    var usesSACK = false
+    var timestampValue: UInt32 = 0
+    var timestampTaken = Instant(nanoseconds: 0)
+    var timestampEcho: UInt32 = 0
+    var hopLimit: UInt8 = 64
+    var egress = Egress()
+    var mtu = 0
+    /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
+    var wireMSS = 536
+    var localMSS = Int.max
+    var remoteMSS = 536
+    /// A packet of ours from nothing, and its layout.
+    var template: [UInt8] = []
+    var templatePacket: TCPPacket?
+}
+
+/// The active opener between SYN and SYN-ACK.
+struct Opening {
+    var offer: ENOOffer?
+    var proposal: (chain: SecretChain, entry: ChainEntry, nonce: [UInt8])?
+    var synsSent = 1
+    var offersCapable = false
+    var joinRandom: UInt32?
+    var scale: Int?
+    var offersTimestamps = false
+    var offersSACK = false
+    var stripTimestamps = false
+}
+
+/// The passive opener between SYN and the first ACK.
+struct Accepting {
+    enum Answer {
+        case fresh(TEP)
+        case resumed(chain: SecretChain, entry: ChainEntry, localNonce: [UInt8], peerNonce: [UInt8])
+    }
+
+    var answer: Answer
+    var option: [UInt8]
+    var synAcked = false
+    var stripTimestamps = false
+    var offersCapable = false
+    var joinRandom: UInt32?
+    var scale: Int?
+    var offersTimestamps = false
+    var offersSACK = false
+    var windowOfSYN: UInt16
+}

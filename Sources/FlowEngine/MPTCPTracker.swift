@@ -1,0 +1,148 @@
+import PacketWire
+import Tcpcrypt
+
+/// One MPTCP connection as its subflows share it (RFC 8684 section 2).
+final class MPTCPConnection {
+    enum Protection { case undecided, plain, encrypted }
+
+    /// Whether this host opened the first subflow: it plays role A in the join chains.
+    let isOpener: Bool
+    var localKey: UInt64?
+    var remoteKey: UInt64?
+    var localToken: UInt32?
+    var remoteToken: UInt32?
+    var protection = Protection.undecided
+    /// Secrets for the joins this host opens, and for those the peer opens: two chains never collide.
+    var openingChain: SecretChain?
+    var acceptingChain: SecretChain?
+    /// The session the connection's keys came from; a peer address that joins is learnt for it.
+    var sessionChain: SecretChain?
+    var subflows = 0
+    /// When the last subflow went; the connection outlives it for a while (make after break).
+    var emptySince: Instant?
+
+    /// Attempts under join secrets that nobody has proved yet, by index.
+    private var attempts: [Int: Int] = [:]
+
+    init(isOpener: Bool) { self.isOpener = isOpener }
+
+    /// Counts one more attempt to prove a join secret; false when there were too many.
+    func admitAttempt(_ index: Int) -> Bool {
+        let made = attempts[index, default: 0]
+        guard made < JoinPolicy.attemptsPerSecret else { return false }
+        attempts[index] = made + 1
+        return true
+    }
+
+    /// Spends a secret of the accepting chain, at its first authenticated frame.
+    func spend(_ index: Int) -> Bool {
+        attempts[index] = nil
+        return acceptingChain?.spend(index) ?? false
+    }
+
+    /// Derives the join chains from the first subflow's secret, once both tokens are known.
+    func deriveJoinChains(from secret: ConnectionSecret, crypto: any CryptoProvider) {
+        guard let localToken, let remoteToken else { return }
+        let local: Role = isOpener ? .a : .b
+        let chain = { (opener: Role) in
+            secret.joinChain(
+                crypto, opener: opener, localRole: local, tokenA: self.isOpener ? localToken : remoteToken,
+                tokenB: self.isOpener ? remoteToken : localToken, lookAhead: JoinPolicy.lookAhead,
+                limit: JoinPolicy.chainLimit)
+        }
+        openingChain = chain(local)
+        acceptingChain = chain(local.other)
+        protection = .encrypted
+    }
+}
+
+enum JoinPolicy {
+    static let lookAhead = 256
+    static let chainLimit = 1 << 20
+    /// Attempts that may name one secret before one of them proves it.
+    static let attemptsPerSecret = 16
+    /// How long a connection without subflows is remembered.
+    static let makeAfterBreakMilliseconds: Int64 = 120_000
+}
+
+/// Finds connections by token: the local one in a peer's MP_JOIN, the remote one in ours.
+struct MPTCPTracker {
+    private var byLocalToken: [UInt32: MPTCPConnection] = [:]
+    private var byRemoteToken: [UInt32: MPTCPConnection] = [:]
+    private var plainTokens = RecentSet<UInt32>(limit: 1 << 16)
+
+    func connection(localToken: UInt32) -> MPTCPConnection? { byLocalToken[localToken] }
+    func connection(remoteToken: UInt32) -> MPTCPConnection? { byRemoteToken[remoteToken] }
+    /// Whether the token belongs to a connection that was never encrypted.
+    func isPlain(_ token: UInt32) -> Bool { plainTokens.contains(token) }
+
+    /// Notes the keys of a connection; tokens are the first 4 bytes of their SHA-256 (RFC 8684 section 3.2).
+    mutating func learn(
+        localKey: UInt64?, remoteKey: UInt64?, for connection: MPTCPConnection, crypto: any CryptoProvider
+    ) {
+        if let localKey, connection.localKey == nil {
+            let token = Self.token(of: localKey, crypto)
+            connection.localKey = localKey
+            connection.localToken = token
+            byLocalToken[token] = connection
+        }
+        if let remoteKey, connection.remoteKey == nil {
+            let token = Self.token(of: remoteKey, crypto)
+            connection.remoteKey = remoteKey
+            connection.remoteToken = token
+            byRemoteToken[token] = connection
+        }
+    }
+
+    /// A connection that stays plain: only its tokens are remembered.
+    mutating func settlePlain(_ connection: MPTCPConnection) {
+        connection.protection = .plain
+        forget(connection)
+        for token in [connection.localToken, connection.remoteToken] {
+            if let token { plainTokens.insert(token) }
+        }
+    }
+
+    mutating func adoptPlain(_ tokens: [(local: UInt32, remote: UInt32)]) {
+        for pair in tokens {
+            plainTokens.insert(pair.local)
+            plainTokens.insert(pair.remote)
+        }
+    }
+
+    mutating func forget(_ connection: MPTCPConnection) {
+        if let token = connection.localToken, byLocalToken[token] === connection { byLocalToken[token] = nil }
+        if let token = connection.remoteToken, byRemoteToken[token] === connection { byRemoteToken[token] = nil }
+    }
+
+    /// Forgets connections that lost their last subflow long ago.
+    mutating func expire(now: Instant) {
+        for connection in Array(byLocalToken.values) + Array(byRemoteToken.values) {
+            guard connection.subflows == 0, let since = connection.emptySince else { continue }
+            if now.milliseconds(since: since) > JoinPolicy.makeAfterBreakMilliseconds { forget(connection) }
+        }
+    }
+
+    private static func token(of key: UInt64, _ crypto: any CryptoProvider) -> UInt32 {
+        let bytes = (0..<8).map { UInt8(truncatingIfNeeded: key >> (56 - 8 * UInt64($0))) }
+        return crypto.sha256(bytes.span).span.loadUInt32(at: 0)
+    }
+}
+
+/// A set that forgets its oldest half when it is full.
+struct RecentSet<Element: Hashable> {
+    private var young: Set<Element> = []
+    private var old: Set<Element> = []
+    private let half: Int
+
+    init(limit: Int) { half = max(1, limit / 2) }
+
+    func contains(_ element: Element) -> Bool { young.contains(element) || old.contains(element) }
+
+    mutating func insert(_ element: Element) {
+        young.insert(element)
+        guard young.count >= half else { return }
+        old = young
+        young = []
+    }
+}

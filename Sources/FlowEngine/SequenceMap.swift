@@ -1,0 +1,127 @@
+import DequeModule
+
+/// One stretch of the wire stream (W) and the stretch of the kernel's stream (K) it stands for.
+///
+/// `lead` W bytes precede the first K byte, the rest of the surplus follows the last one:
+///
+///     W   |control clen flags| data ......... | tag |
+///     K                      | data ......... |
+///
+/// The first K byte owns the lead and the last one the tail, so every K range names one W range. Key exchange
+/// messages and empty frames own W but no K.
+struct StreamSpan: Sendable, Hashable {
+    var k: Range<Int>
+    var w: Range<Int>
+    var lead: Int
+
+    /// Sent by the engine alone: the kernel knows nothing of it.
+    var isEngineOwned: Bool { k.isEmpty }
+    var firstDataW: Int { w.lowerBound + lead }
+}
+
+/// The translation between the two sequence spaces of one direction.
+///
+/// Offsets count from the byte after the SYN. Spans lie end to end in both spaces; those that both ends have
+/// done with are forgotten, except a few that late acknowledgements and duplicates may still name.
+struct SequenceMap: Sendable {
+    private var spans: Deque<StreamSpan> = []
+    private var base = (k: 0, w: 0)
+    private(set) var kEnd = 0
+    private(set) var wEnd = 0
+
+    private static let remembered = 32
+
+    mutating func append(kCount: Int, wCount: Int, lead: Int) {
+        spans.append(StreamSpan(k: kEnd..<kEnd + kCount, w: wEnd..<wEnd + wCount, lead: lead))
+        kEnd += kCount
+        wEnd += wCount
+    }
+
+    /// Forgets spans that end at or below both limits.
+    mutating func discard(k: Int, w: Int) {
+        while spans.count > Self.remembered, let first = spans.first, first.k.upperBound <= k, first.w.upperBound <= w {
+            spans.removeFirst()
+            base = (first.k.upperBound, first.w.upperBound)
+        }
+    }
+
+    // MARK: K to W
+
+    /// Where the share of the K byte at `k` begins.
+    func w(startingAt k: Int) -> Int {
+        guard let span = span(withKAbove: k) else { return wEnd }
+        guard k >= base.k else { return base.w - (base.k - k) }
+        return k == span.k.lowerBound ? span.w.lowerBound : span.firstDataW + (k - span.k.lowerBound)
+    }
+
+    /// Where the share of the K byte before `k` ends.
+    func w(endingAt k: Int) -> Int {
+        guard k > base.k else { return base.w - (base.k - k) }
+        guard let span = span(withKAbove: k - 1) else { return wEnd }
+        return k == span.k.upperBound ? span.w.upperBound : span.firstDataW + (k - span.k.lowerBound)
+    }
+
+    /// What an acknowledgement of everything below `k` acknowledges, engine-owned spans that follow included.
+    func w(acknowledging k: Int) -> Int {
+        guard k >= base.k else { return base.w - (base.k - k) }
+        guard let span = span(withKAbove: k) else { return wEnd }
+        return k == span.k.lowerBound ? span.w.lowerBound : span.firstDataW + (k - span.k.lowerBound)
+    }
+
+    // MARK: W to K
+
+    /// How much of K is acknowledged when everything below `w` is: rounded down.
+    func k(acknowledgedBy w: Int) -> Int {
+        guard w >= base.w else { return base.k - (base.w - w) }
+        guard let span = span(withWAbove: w) else { return kEnd }
+        return span.k.lowerBound + min(max(0, w - span.firstDataW), max(0, span.k.count - 1))
+    }
+
+    /// The first K byte whose share begins at or above `w`: rounded up.
+    func k(startingAtOrAbove w: Int) -> Int {
+        guard w >= base.w else { return base.k - (base.w - w) }
+        guard let span = span(withWAbove: w) else { return kEnd }
+        if w <= span.w.lowerBound { return span.k.lowerBound }
+        return min(span.k.upperBound, span.k.lowerBound + max(1, w - span.firstDataW))
+    }
+
+    /// How many K bytes themselves (not their lead or tail) stand below `w`.
+    func k(standingBelow w: Int) -> Int {
+        guard w >= base.w else { return base.k - (base.w - w) }
+        guard let span = span(withWAbove: w) else { return kEnd }
+        return span.k.lowerBound + min(max(0, w - span.firstDataW), span.k.count)
+    }
+
+    /// The first engine-owned span that ends above `w`.
+    func engineSpan(endingAbove w: Int) -> StreamSpan? {
+        var index = spans.firstIndexSorted { $0.w.upperBound > w }
+        while index < spans.count {
+            if spans[index].isEngineOwned { return spans[index] }
+            index += 1
+        }
+        return nil
+    }
+
+    private func span(withKAbove k: Int) -> StreamSpan? {
+        guard k < kEnd else { return nil }
+        return spans[spans.firstIndexSorted { $0.k.upperBound > k }]
+    }
+
+    private func span(withWAbove w: Int) -> StreamSpan? {
+        guard w < wEnd else { return nil }
+        return spans[spans.firstIndexSorted { $0.w.upperBound > w }]
+    }
+}
+
+extension Deque {
+    /// The first index for which `predicate` holds, in a deque where it holds for all after it.
+    func firstIndexSorted(where predicate: (Element) -> Bool) -> Int {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if predicate(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}
