@@ -17,7 +17,7 @@ final class MPTCPConnection {
     var acceptingChain: SecretChain?
     /// The session the connection's keys came from; a peer address that joins is learnt for it.
     var sessionChain: SecretChain?
-    var subflows = 0
+    var subflows = 1
     /// When the last subflow went; the connection outlives it for a while (make after break).
     var emptySince: Instant?
 
