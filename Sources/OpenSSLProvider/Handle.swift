@@ -3,6 +3,7 @@ import CCrypto
 /// Owns one libcrypto object that is immutable after its making, and frees it with its last user.
 ///
 /// Algorithm objects are fetched once: fetching is slow and takes locks. libcrypto lets threads share them.
+@safe
 final class Handle: @unchecked Sendable {
     let pointer: OpaquePointer
     private let free: @Sendable (OpaquePointer) -> Void

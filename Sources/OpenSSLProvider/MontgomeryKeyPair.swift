@@ -2,6 +2,7 @@ import CCrypto
 import Tcpcrypt
 
 /// X25519 or X448 (RFC 8548 section 5, RFC 7748).
+@safe
 final class MontgomeryKeyPair: EphemeralKeyPair {
     struct Curve {
         let type: Int32
@@ -49,7 +50,8 @@ final class MontgomeryKeyPair: EphemeralKeyPair {
         guard let context = unsafe EVP_PKEY_CTX_new(key, nil) else { return false }
         defer { unsafe EVP_PKEY_CTX_free(context) }
         var length = output.count
-        let done = unsafe EVP_PKEY_derive_init(context) == 1
+        let done =
+            unsafe EVP_PKEY_derive_init(context) == 1
             && EVP_PKEY_derive_set_peer(context, peer) == 1
             && EVP_PKEY_derive(context, output.baseAddress, &length) == 1
         // What libcrypto refuses it also puts in a queue of this thread.

@@ -2,6 +2,7 @@ import CCrypto
 import Tcpcrypt
 
 /// One cipher context, keyed once and given a nonce per frame. libcrypto erases the key when it frees the context.
+@safe
 final class OpenSSLAEADKey: AEADKey {
     private let context: OpaquePointer?
     private let tagLength: Int
@@ -31,7 +32,7 @@ final class OpenSSLAEADKey: AEADKey {
         let length = head.count + plaintext.count
         guard output.count >= length + tagLength, begin(nonce, aad, sealing: true) else { return false }
         return unsafe output.withUnsafeMutableBufferPointer { target in
-            guard let start = unsafe target.baseAddress else { return false }
+            guard let start = target.baseAddress else { return false }
             return unsafe update(head, into: start)
                 && update(plaintext, into: start + head.count)
                 && finish(at: start + length)
@@ -66,7 +67,7 @@ final class OpenSSLAEADKey: AEADKey {
         let isSet = unsafe nonce.withUnsafeBufferPointer {
             unsafe EVP_CipherInit_ex(context, nil, nil, nil, $0.baseAddress, sealing ? 1 : 0) == 1
         }
-        return isSet && unsafe update(aad, into: nil)
+        return unsafe isSet && update(aad, into: nil)
     }
 
     private func decrypt(_ ciphertext: Span<UInt8>, into output: inout MutableSpan<UInt8>) -> Bool {
@@ -82,7 +83,7 @@ final class OpenSSLAEADKey: AEADKey {
             unsafe EVP_CIPHER_CTX_ctrl(
                 context, EVP_CTRL_AEAD_SET_TAG, Int32(tag.count), UnsafeMutableRawPointer(mutating: tag.baseAddress))
         }
-        return isSet == 1 && unsafe finish(at: &unused)
+        return unsafe isSet == 1 && finish(at: &unused)
     }
 
     /// Feeds input; without a target it is associated data.

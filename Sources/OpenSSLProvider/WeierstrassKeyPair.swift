@@ -3,6 +3,7 @@ import Tcpcrypt
 
 /// P-256 or P-521 with ECSVDP-DH: compressed points with a two-byte length in front, the shared secret is the x
 /// coordinate (RFC 8548 section 5).
+@safe
 final class WeierstrassKeyPair: EphemeralKeyPair {
     struct Curve {
         let identifier: Int32
