@@ -1,6 +1,6 @@
+import HeapModule
 import PacketWire
 public import Tcpcrypt
-import HeapModule
 
 /// The engine of one host (one network namespace): packets and time in, actions out.
 ///
@@ -10,6 +10,8 @@ public struct Engine: ~Copyable {
     var flows: [FlowTuple: Flow] = [:]
     var plainFlows = PlainFlows()
     var condemned = CondemnedFlows()
+    /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
+    private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
     private var deadlines = Heap<Deadline>()
     private var nextExpiry = Instant(nanoseconds: 0)
 
@@ -68,7 +70,17 @@ public struct Engine: ~Copyable {
     }
 
     /// A packet of a connection the engine does not track: plain, unless it was encrypted before a restart.
-    private func receiveStray(_ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output) {
+    private mutating func receiveStray(_ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output) {
+        let isOutbound = arrival.metadata.direction == .outbound
+        if departed.contains(tuple) {
+            // It was encrypted and has ended; whoever speaks now does not know it.
+            if isOutbound {
+                output.actions.append(.destroySocket(tuple))
+            } else {
+                host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            }
+            return drop(arrival.metadata, &output)
+        }
         guard condemned.contains(tuple) else {
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
@@ -133,6 +145,7 @@ public struct Engine: ~Copyable {
     }
 
     private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival) -> Flow? {
+        departed.remove(tuple)
         guard flows.count < host.configuration.maximumFlows else { return nil }
         let flow = Flow(
             host: host, tuple: tuple, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
@@ -190,7 +203,10 @@ public struct Engine: ~Copyable {
         flow.dropHeld(&output)
         if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
         flow.removalDeadline = nil
-        if flow.isJournaled { output.actions.append(.journalRemove(flow.tuple)) }
+        if flow.isJournaled {
+            departed.insert(flow.tuple)
+            output.actions.append(.journalRemove(flow.tuple))
+        }
         guard let mptcp = flow.mptcp else { return }
         mptcp.subflows -= 1
         if mptcp.subflows <= 0 { mptcp.emptySince = now }
@@ -227,7 +243,7 @@ public struct Engine: ~Copyable {
 
     /// A clean stop: every encrypted connection ends with an error at both ends.
     public mutating func shutDown(now: Instant, into output: inout Output) {
-        for flow in flows.values where flow.isProtected {
+        for flow in flows.values where flow.isProtected || flow.hasPromisedEncryption {
             flow.abort(.shutdown, now: now, &output)
             output.actions.append(.journalRemove(flow.tuple))
         }

@@ -165,8 +165,8 @@ extension Flow {
         case .accepting:
             answerSYN(bytes, arrival, &output)
         case .keyExchange, .encrypted:
-            // The kernel has not had the ACK that the peer sent long ago; its repetition would tell the peer nothing.
-            drop(arrival.metadata.id, &output)
+            // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled.
+            output.actions.append(.accept(arrival.metadata.id, .encrypted))
         case .opening, .aborted:
             drop(arrival.metadata.id, &output)
         }

@@ -100,6 +100,9 @@ extension Flow {
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
 
+    /// Whether the peer has been promised encryption by a SYN-ACK: left alone, our kernel would take its Init1 for data.
+    var hasPromisedEncryption: Bool { phase == .accepting && accepting?.synAckSent != nil }
+
     private func forgetKeys() {
         keyExchange = nil
         secret = nil
@@ -155,7 +158,11 @@ extension Flow {
 
     /// What is due; false when the flow is to be forgotten.
     func handleDeadlines(now: Instant, _ output: inout Output) -> Bool {
-        if let due = removalDeadline, due <= now { return false }
+        if let due = removalDeadline, due <= now {
+            // Only what has ended may be forgotten: a kernel that goes on would speak plaintext.
+            guard isProtected, !isFinished, !isReset, phase != .aborted else { return false }
+            removalDeadline = nil
+        }
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         return true

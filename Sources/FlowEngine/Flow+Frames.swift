@@ -138,7 +138,8 @@ extension Flow {
             return false
         }
         transcript = []
-        ackOwed = true
+        // Init2 itself acknowledges Init1.
+        ackOwed = isOpener
         releaseOutbound(now: now, &output)
         return true
     }
@@ -147,7 +148,8 @@ extension Flow {
 
     /// Keeps a packet whose verdict is not known yet, and finds out what it completes.
     func hold(_ bytes: Span<UInt8>, _ segment: Segment, _ arrival: Arrival, _ output: inout Output) {
-        if !segment.isPure, receive.holdsAll(of: segment.w), !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
+        if !segment.isPure, receive.holdsAll(of: segment.w),
+            !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, &output) else {
                 injectAck(latest: nil, now: arrival.now, &output)

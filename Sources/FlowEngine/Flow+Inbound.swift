@@ -9,6 +9,9 @@ extension Flow {
         switch phase {
         case .opening:
             // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.
+            if arrival.packet.flags.contains(.rst) {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+            }
             output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .accepting:
             receiveFirstACK(bytes, arrival, &output)
@@ -35,7 +38,7 @@ extension Flow {
             challenge(arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
-        hear(packet, options, arrival.now)
+        hear(packet, options, &output)
         if acknowledged >= send.acknowledgedW {
             noteAcknowledgement(acknowledged, Int(packet.window) << header.remoteScale, arrival.now)
         }
@@ -52,12 +55,11 @@ extension Flow {
     }
 
     /// The peer has answered: the empty ENO option has done its work (RFC 8547 section 4.6).
-    private func hear(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ now: Instant) {
+    private func hear(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ output: inout Output) {
         needsENO = false
         removalDeadline = isFinished ? removalDeadline : nil
-        learnKeysLate(options)
+        if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.timestampEcho = timestamps.value }
-        header.hopLimit = 64
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
@@ -182,8 +184,7 @@ extension Flow {
     /// SACK blocks in K; the rest rides through.
     private func kernelOptions(_ wire: borrowing TCPOptions) -> TCPOptions {
         var options = copy wire
-        guard let range = options.range(of: TCPOptionKind.sack) else { return options }
-        _ = range
+        guard options.contains(TCPOptionKind.sack) else { return options }
         var bytes: [UInt8] = [TCPOptionKind.sack, 0]
         for block in options.sackBlocks {
             let low = send.map.k(startingAtOrAbove: outOrigin.offset(of: block.start, near: send.acknowledgedW))
@@ -208,12 +209,6 @@ extension Flow {
             return true
         }
         return !isEmpty || kernelEstablished
-    }
-
-    private func learnKeysLate(_ options: borrowing TCPOptions) {
-        guard let mptcp, !isJoin, mptcp.keys == nil else { return }
-        var ignored = Output(capacity: 0)
-        learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &ignored)
     }
 }
 

@@ -98,7 +98,8 @@ extension Flow {
 
     /// Data on a SYN is not ours to encrypt (RFC 8547 section 4.7): such a connection is left alone.
     private func carriesData(_ packet: TCPPacket, _ options: borrowing TCPOptions) -> Bool {
-        !packet.payload.isEmpty || (options.range(of: TCPOptionKind.fastOpen)?.count ?? 2) > 2
+        let cookie = options.contents(of: TCPOptionKind.fastOpen) ?? []
+        return !packet.payload.isEmpty || !cookie.isEmpty
     }
 
     private func makeOffer(_ options: borrowing TCPOptions, _ now: Instant, _ output: inout Output) {

@@ -196,8 +196,9 @@ extension Flow {
                 &output)
         } else {
             drop(arrival.metadata.id, &output)
-            // Nothing of it fits the peer's window: ask for the window, as a zero-window probe does.
-            if !isNew && !send.backlog.isEmpty { injectProbe(now: arrival.now, &output) }
+            // The kernel missed an acknowledgement, or nothing of this fits the peer's window: ask, as a zero-window
+            // probe does.
+            if !isNew { injectProbe(now: arrival.now, &output) }
         }
     }
 

@@ -23,6 +23,7 @@ final class Host {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
-        sessions = SessionCache(limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
+        sessions = SessionCache(
+            limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
     }
 }

@@ -139,6 +139,11 @@ struct RecentSet<Element: Hashable> {
 
     func contains(_ element: Element) -> Bool { young.contains(element) || old.contains(element) }
 
+    mutating func remove(_ element: Element) {
+        young.remove(element)
+        old.remove(element)
+    }
+
     mutating func insert(_ element: Element) {
         young.insert(element)
         guard young.count >= half else { return }
