@@ -1,44 +1,59 @@
 import CCrypto
 
-/// One run of libcrypto's HKDF.
+/// One run of libcrypto's HKDF with SHA-256, in one of its halves.
 enum HKDF {
+    enum Half {
+        case extract
+        case expand
+
+        var mode: Int32 { self == .extract ? EVP_KDF_HKDF_MODE_EXTRACT_ONLY : EVP_KDF_HKDF_MODE_EXPAND_ONLY }
+        /// What the second input is called.
+        var text: StaticString { self == .extract ? "salt" : "info" }
+    }
+
     /// - Parameters:
     ///   - algorithm: an EVP_KDF.
-    ///   - name: of the parameter that `text` is.
+    ///   - key: input keying material, or the pseudo-random key.
+    ///   - text: salt or info.
     /// - Returns: false where libcrypto failed.
     static func derive(
-        _ algorithm: OpaquePointer, _ mode: Int32, key: Span<UInt8>, _ name: String, _ text: Span<UInt8>,
+        _ algorithm: OpaquePointer, _ half: Half, key: Span<UInt8>, _ text: Span<UInt8>,
         into output: UnsafeMutableBufferPointer<UInt8>
     ) -> Bool {
         guard let context = unsafe EVP_KDF_CTX_new(algorithm) else { return false }
         defer { unsafe EVP_KDF_CTX_free(context) }
-        var mode = mode
-        var digest = Array("SHA2-256".utf8CString)
+        var mode = half.mode
         return unsafe key.withUnsafeBufferPointer { key in
             unsafe text.withUnsafeBufferPointer { text in
-                unsafe digest.withUnsafeMutableBufferPointer { digest in
-                    unsafe withUnsafeMutablePointer(to: &mode) { mode in
-                        unsafe name.withCString { name in
-                            // libcrypto reads from these pointers, however they are declared.
-                            var parameters = unsafe [
-                                OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, mode),
-                                OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.baseAddress, 0),
-                                octets(OSSL_KDF_PARAM_KEY, key),
-                                octets(name, text),
-                                OSSL_PARAM_construct_end(),
-                            ]
-                            return unsafe EVP_KDF_derive(context, output.baseAddress, output.count, &parameters) == 1
-                        }
-                    }
+                unsafe withUnsafeMutablePointer(to: &mode) { mode in
+                    var parameters = unsafe [
+                        OSSL_PARAM_construct_int(name("mode"), mode),
+                        OSSL_PARAM_construct_utf8_string(
+                            name("digest"), UnsafeMutablePointer(mutating: name("SHA2-256")), 0),
+                        octets("key", key),
+                        octets(half.text, text),
+                        OSSL_PARAM_construct_end(),
+                    ]
+                    return unsafe EVP_KDF_derive(context, output.baseAddress, output.count, &parameters) == 1
                 }
             }
         }
     }
 
-    private static func octets(
-        _ name: UnsafePointer<CChar>, _ bytes: UnsafeBufferPointer<UInt8>
-    ) -> OSSL_PARAM {
+    /// libcrypto keeps pointers to names: they must be constants.
+    private static func name(_ text: StaticString) -> UnsafePointer<CChar> {
+        unsafe UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+    }
+
+    /// An input; libcrypto only reads it, whatever the type says.
+    private static func octets(_ name: StaticString, _ bytes: UnsafeBufferPointer<UInt8>) -> OSSL_PARAM {
         unsafe OSSL_PARAM_construct_octet_string(
-            name, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+            Self.name(name), UnsafeMutableRawPointer(mutating: bytes.baseAddress ?? empty), bytes.count)
+    }
+
+    /// Where an input of no bytes points: libcrypto takes a null pointer for an absent one.
+    private static var empty: UnsafePointer<UInt8> {
+        let text: StaticString = " "
+        return unsafe text.utf8Start
     }
 }

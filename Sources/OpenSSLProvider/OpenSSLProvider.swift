@@ -39,11 +39,11 @@ public final class OpenSSLProvider: CryptoProvider, Sendable {
     }
 
     public func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret {
-        derive(EVP_KDF_HKDF_MODE_EXTRACT_ONLY, key: material, OSSL_KDF_PARAM_SALT, salt, count: 32)
+        derive(.extract, key: material, salt, count: 32)
     }
 
     public func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
-        key.withBytes { derive(EVP_KDF_HKDF_MODE_EXPAND_ONLY, key: $0, OSSL_KDF_PARAM_INFO, info, count: count) }
+        key.withBytes { derive(.expand, key: $0, info, count: count) }
     }
 
     public func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey {
@@ -62,12 +62,10 @@ public final class OpenSSLProvider: CryptoProvider, Sendable {
     /// HKDF in one of its halves; `text` is the salt or the info.
     ///
     /// Failure means that libcrypto has no memory left or is broken: there is no key to go on with.
-    private func derive(
-        _ mode: Int32, key: Span<UInt8>, _ name: String, _ text: Span<UInt8>, count: Int
-    ) -> Secret {
+    private func derive(_ half: HKDF.Half, key: Span<UInt8>, _ text: Span<UInt8>, count: Int) -> Secret {
         Secret(count: count) { output in
             let done = unsafe output.withUnsafeMutableBufferPointer { target in
-                unsafe HKDF.derive(hkdf.pointer, mode, key: key, name, text, into: target)
+                unsafe HKDF.derive(hkdf.pointer, half, key: key, text, into: target)
             }
             guard done else { preconditionFailure("libcrypto cannot compute HKDF") }
         }
