@@ -31,9 +31,10 @@ public struct Poller: Sendable {
         entries = fileDescriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
     }
 
-    /// Waits until one is readable (or failed), or `milliseconds` passed; nil waits for ever. A signal ends it early.
-    public mutating func wait(milliseconds: Int64?) {
-        let timeout = milliseconds.map { Int32(clamping: max(0, $0)) } ?? -1
+    /// Waits until one is readable (or failed), or so many nanoseconds passed, rounded up to milliseconds; nil waits
+    /// for ever. A signal ends it early.
+    public mutating func wait(nanoseconds: Int64?) {
+        let timeout = nanoseconds.map { Int32(clamping: (min(max(0, $0), .max / 2) + 999_999) / 1_000_000) } ?? -1
         let ready = unsafe poll(&entries, nfds_t(entries.count), timeout)
         if ready < 0 { for index in entries.indices { entries[index].revents = 0 } }
     }

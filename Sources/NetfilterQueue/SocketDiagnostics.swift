@@ -54,17 +54,13 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     /// Destroys the socket of a connection: the peer is sent a reset, the application sees ECONNABORTED.
     ///
     /// A subflow is destroyed alone: its MPTCP connection lives on, silent, until net.mptcp.close_timeout.
-    /// - Returns: false when there is no such socket.
+    /// - Returns: false when there is no such socket, or it is bound to a device: then list and destroy that.
     public func destroy(local: Endpoint, remote: Endpoint) throws(SystemCallError) -> Bool {
-        var target = TCPSocket(local: local, remote: remote, interface: 0, state: 0)
-        if try destroy(target) { return true }
-        // The lookup wants the device of a device-bound socket.
-        guard let found = try list().first(where: { $0.local == local && $0.remote == remote }) else { return false }
-        target = found
-        return try destroy(target)
+        try destroy(TCPSocket(local: local, remote: remote, interface: 0, state: 0))
     }
 
-    private func destroy(_ target: TCPSocket) throws(SystemCallError) -> Bool {
+    /// The same for a socket found by ``list()``.
+    public func destroy(_ target: TCPSocket) throws(SystemCallError) -> Bool {
         var identity = NativeBytes()
         identity.append(big: target.local.port)
         identity.append(big: target.remote.port)

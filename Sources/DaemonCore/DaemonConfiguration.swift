@@ -1,0 +1,25 @@
+public import FlowEngine
+
+/// What the daemon needs besides the engine's own settings.
+public struct DaemonConfiguration: Sendable {
+    public var engine = EngineConfiguration()
+    /// The queue of everything but SYNs that are no MP_JOIN.
+    public var mainQueue: UInt16 = 31_856
+    /// The queue of SYNs, which accepts them unseen when it is full.
+    public var synQueue: UInt16 = 31_857
+    public var marks = MarkBits()
+    /// The group of the sockets that inject packets; the rules let it pass.
+    public var injectGroup: UInt32 = 31_856
+    /// Holds a directory per network namespace with the crash journal and the lock.
+    public var runDirectory = "/run/tcpcryptd"
+    /// How long the queues are served while resets leave, in milliseconds.
+    public var graceMilliseconds = 250
+
+    public init() {}
+}
+
+/// The firewall rules that lead packets into the queues.
+public protocol Steering: Sendable {
+    func install() throws
+    func remove() throws
+}
