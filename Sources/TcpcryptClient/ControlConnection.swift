@@ -2,23 +2,19 @@ import ControlProtocol
 import Glibc
 import SystemPackage
 
-/// One connection to the control socket, with blocking calls. All unsafe code of this module is in this file.
+/// One connection to the control socket, with blocking calls.
 struct ControlConnection: ~Copyable {
     private let path: String
-    private let socket: Int32
+    private let socket: Socket
 
     init(path: String, patience: Duration) throws(TcpcryptClientError) {
         let address = try Self.address(path)
-        let socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard socket >= 0 else { throw .system(step: "socket", code: errno) }
-        // From here on deinit closes the socket.
+        let socket = try Socket()
+        socket.setPatience(patience)
+        guard Self.connect(socket.number, address) == 0 else { throw Self.connectError(errno, path) }
         self.path = path
         self.socket = socket
-        setPatience(patience)
-        guard Self.connect(socket, address) == 0 else { throw Self.connectError(errno, path) }
     }
-
-    deinit { _ = close(socket) }
 
     /// Sends a line and returns the line that answers it, without its line feed.
     borrowing func exchange(_ line: [UInt8]) throws(TcpcryptClientError) -> [UInt8] {
@@ -31,7 +27,7 @@ struct ControlConnection: ~Copyable {
         while sent < line.count {
             let count = unsafe line.withUnsafeBytes { buffer in
                 let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[sent...])
-                return unsafe Glibc.send(socket, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
+                return unsafe Glibc.send(socket.number, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
             }
             if count > 0 { sent += count }
             if count < 0, errno != EINTR {
@@ -46,7 +42,7 @@ struct ControlConnection: ~Copyable {
         var line: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            let count = unsafe recv(socket, &chunk, chunk.count, 0)
+            let count = unsafe recv(socket.number, &chunk, chunk.count, 0)
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw failure("recv") }
             guard count > 0 else { throw .disconnected(path: path) }
@@ -79,15 +75,6 @@ struct ControlConnection: ~Copyable {
         }
     }
 
-    private borrowing func setPatience(_ patience: Duration) {
-        let (seconds, attoseconds) = patience.components
-        var time = timeval(
-            tv_sec: max(0, Int(clamping: seconds)), tv_usec: max(0, Int(attoseconds / 1_000_000_000_000)))
-        let size = socklen_t(MemoryLayout<timeval>.size)
-        _ = unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &time, size)
-        _ = unsafe setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &time, size)
-    }
-
     private static func address(_ path: String) throws(TcpcryptClientError) -> sockaddr_un {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
@@ -108,42 +95,26 @@ struct ControlConnection: ~Copyable {
     }
 }
 
-// MARK: - A thread to block
+/// The one owner of a stream socket's descriptor.
+private struct Socket: ~Copyable {
+    let number: Int32
 
-/// Runs `body` on a thread of its own, so that waiting blocks nobody else.
-func onThread<Value: Sendable>(
-    _ body: @escaping @Sendable () throws(TcpcryptClientError) -> Value
-) async throws(TcpcryptClientError) -> Value {
-    typealias Outcome = Result<Value, TcpcryptClientError>
-    return try await withCheckedContinuation { (continuation: CheckedContinuation<Outcome, Never>) in
-        let code = startThread {
-            do throws(TcpcryptClientError) {
-                continuation.resume(returning: .success(try body()))
-            } catch {
-                continuation.resume(returning: .failure(error))
-            }
-        }
-        if code != 0 { continuation.resume(returning: .failure(.system(step: "thread", code: code))) }
-    }.get()
-}
+    init() throws(TcpcryptClientError) {
+        number = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard number >= 0 else { throw .system(step: "socket", code: errno) }
+    }
 
-/// What a new thread shall do.
-private final class Work: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-}
+    deinit { if number >= 0 { _ = close(number) } }
 
-/// - Returns: 0, or the error number where no thread could be made.
-private func startThread(_ body: @escaping @Sendable () -> Void) -> Int32 {
-    let work = unsafe Unmanaged.passRetained(Work(body))
-    var thread = pthread_t()
-    let code = unsafe pthread_create(
-        &thread, nil,
-        { argument in
-            guard let argument = unsafe argument else { return nil }
-            unsafe Unmanaged<Work>.fromOpaque(argument).takeRetainedValue().body()
-            return nil
-        }, work.toOpaque())
-    if code == 0 { pthread_detach(thread) } else { unsafe work.release() }
-    return code
+    /// Bounds every later wait on this socket.
+    borrowing func setPatience(_ patience: Duration) {
+        let (seconds, attoseconds) = patience.components
+        var time = timeval(
+            tv_sec: max(0, Int(clamping: seconds)), tv_usec: max(0, Int(attoseconds / 1_000_000_000_000)))
+        // The kernel takes zero for "wait for ever".
+        if time.tv_sec == 0, time.tv_usec == 0 { time.tv_usec = 1 }
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        _ = unsafe setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &time, size)
+        _ = unsafe setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &time, size)
+    }
 }
