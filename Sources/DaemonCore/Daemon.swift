@@ -1,6 +1,7 @@
 public import FlowEngine
 public import Logging
 import NetfilterQueue
+import Synchronization
 
 /// Why the daemon cannot start or go on. The text says what to do where something can be done.
 public enum DaemonError: Error, Sendable, CustomStringConvertible {
@@ -33,8 +34,8 @@ public final class Daemon: Sendable {
     private let steering: any Steering
     private let logger: Logger
     private let mailbox: Mailbox
-    private let ended: AsyncThrowingStream<Never, any Error>
-    private let end: AsyncThrowingStream<Never, any Error>.Continuation
+    private let stopping = Mutex<Task<Void, Never>?>(nil)
+    private let ended = Latch()
 
     /// - Parameter makeEngine: runs on the loop's thread, which keeps the engine.
     public init(
@@ -46,7 +47,6 @@ public final class Daemon: Sendable {
         self.logger = logger
         self.makeEngine = makeEngine
         do { mailbox = try Mailbox() } catch { throw .system(error) }
-        (ended, end) = AsyncThrowingStream.makeStream()
     }
 
     /// Binds the queues, takes over what an earlier daemon left, and only then installs the rules.
@@ -68,17 +68,29 @@ public final class Daemon: Sendable {
     /// Returns when the loop has ended after ``stop()``.
     /// - Throws: what ended it otherwise. The rules stay, so that nothing leaves in clear; ``stop()`` removes them.
     public func waitForEnd() async throws {
-        for try await _ in ended {}
+        try await ended.wait()
     }
 
     /// Resets encrypted flows, waits until the resets have left, removes the rules, then closes the queues.
+    ///
+    /// Goes to its end even where the caller's task is cancelled; a second call waits for the first.
     public func stop() async {
+        let task = stopping.withLock { stopping in
+            let task = stopping ?? Task { await self.stopNow() }
+            stopping = task
+            return task
+        }
+        await task.value
+    }
+
+    private func stopNow() async {
         try? await ask { loop in loop.shutDown() }
         try? await Task.sleep(for: .milliseconds(min(300, max(0, configuration.graceMilliseconds))))
         // Once more for handshakes that completed meanwhile.
         try? await ask { loop in loop.shutDown() }
         removeRules()
         try? await ask { loop in loop.end() }
+        try? await waitForEnd()
     }
 
     /// Compares flows and sockets every ten seconds; ends when its task is cancelled or the loop is gone.
@@ -125,40 +137,39 @@ extension Daemon {
 
     private func runLoop(ready: CheckedContinuation<Void, any Error>) {
         do {
-            let directory = try makeDirectory()
+            let directory = try makeDirectory(configuration.stateDirectory())
             let journal = try makeJournal(directory.journalPath)
-            var loop = try makeLoop(journal)
-            ready.resume()
-            serve(&loop)
+            let failure = serve(try makeLoop(journal), ready: ready)
             journal.deleteIfEmpty()
             directory.removeIfEmpty()
+            // Last: whoever waits may end the process at once.
+            ended.open(failure.map { .failure($0) } ?? .success(()))
         } catch {
             _ = mailbox.close()
             ready.resume(throwing: error)
+            ended.open(.failure(error))
         }
     }
 
-    private func serve(_ loop: inout PacketLoop) {
+    /// Runs the loop to its end; the queues are closed on return.
+    private func serve(_ loop: consuming PacketLoop, ready: CheckedContinuation<Void, any Error>) -> DaemonError? {
+        ready.resume()
+        var failure: DaemonError?
         do {
             try loop.run()
-            end.finish()
         } catch {
             logger.critical("the packet queue failed: \(error)")
-            end.finish(throwing: DaemonError.system(error))
+            failure = .system(error)
         }
         loop.closeMailbox()
+        return failure
     }
 
-    private func makeDirectory() throws(DaemonError) -> RuntimeDirectory {
+    private func makeDirectory(_ path: String) throws(DaemonError) -> RuntimeDirectory {
         do {
-            let namespace = try NetworkNamespace.current()
-            return try RuntimeDirectory(base: configuration.runDirectory, namespace: namespace)
-        } catch let error as SystemCallError {
-            throw .system(error)
-        } catch let error as RuntimeDirectoryError {
-            throw .directory(error)
+            return try RuntimeDirectory(path: path)
         } catch {
-            throw .stopped
+            throw .directory(error)
         }
     }
 

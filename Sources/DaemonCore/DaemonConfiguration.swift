@@ -1,12 +1,13 @@
 public import FlowEngine
+import NetfilterQueue
 
 /// What the daemon needs besides the engine's own settings.
 public struct DaemonConfiguration: Sendable {
     public var engine = EngineConfiguration()
     /// The queue of everything but SYNs that are no MP_JOIN.
-    public var mainQueue: UInt16 = 31_856
+    public var mainQueue: UInt16 = 31_850
     /// The queue of SYNs, which accepts them unseen when it is full.
-    public var synQueue: UInt16 = 31_857
+    public var synQueue: UInt16 = 31_851
     public var marks = MarkBits()
     /// The group of the sockets that inject packets; the rules let it pass.
     public var injectGroup: UInt32 = 31_856
@@ -16,6 +17,11 @@ public struct DaemonConfiguration: Sendable {
     public var graceMilliseconds = 250
 
     public init() {}
+
+    /// The directory of the daemon of this network namespace; it exists while the daemon runs.
+    public func stateDirectory() throws(DaemonError) -> String {
+        do { return "\(runDirectory)/net-\(try NetworkNamespace.current())" } catch { throw .system(error) }
+    }
 }
 
 /// The firewall rules that lead packets into the queues.
