@@ -13,7 +13,8 @@ extension Daemon {
             case .connections:
                 return .connections(try await ask { loop in loop.engine.connections() }.map(ConnectionMessage.init))
             case .sessions:
-                return .sessions(try await ask { loop in loop.engine.sessions(now: loop.time) }.map(SessionMessage.init))
+                return .sessions(
+                    try await ask { loop in loop.engine.sessions(now: loop.time) }.map(SessionMessage.init))
             case .flushSessions: return .flushed(try await ask { loop in loop.flushSessions() })
             case .counters: return .counters(try await ask { loop in loop.counters })
             }
@@ -49,19 +50,13 @@ extension PacketLoop {
 
     /// The engine's counts, then those of the loop.
     var counters: CountersMessage {
-        let engine = engine.counters
-        let named: [(String, UInt64)] = [
-            ("packetsOut", engine.packetsOut), ("packetsIn", engine.packetsIn),
-            ("framesSealed", engine.framesSealed), ("framesOpened", engine.framesOpened),
-            ("publicKeyOperations", engine.publicKeyOperations), ("freshHandshakes", engine.freshHandshakes),
-            ("resumptions", engine.resumptions), ("joins", engine.joins), ("joinsRefused", engine.joinsRefused),
-            ("fallbacks", engine.fallbacks), ("authFailures", engine.authFailures), ("aborts", engine.aborts),
-            ("packetsHeld", engine.packetsHeld), ("packetsInjected", engine.packetsInjected),
-            ("packetsDropped", engine.packetsDropped), ("malformed", engine.malformed),
-            ("packetsTruncated", truncated), ("kernelRefusals", executor.kernel.failures),
-            ("strayVerdicts", executor.strayVerdicts),
+        var message = CountersMessage(reflecting: engine.counters)
+        message.counters += [
+            CountersMessage.Counter("packets_truncated", truncated),
+            CountersMessage.Counter("kernel_refusals", executor.kernel.failures),
+            CountersMessage.Counter("stray_verdicts", executor.strayVerdicts),
         ]
-        return CountersMessage(named.map { CountersMessage.Counter($0.0, $0.1) })
+        return message
     }
 }
 

@@ -1,4 +1,5 @@
-public import Firewall
+import Firewall
+import FlowEngine
 public import Logging
 
 /// The rules of the target `Firewall`, installed for a daemon.
@@ -7,10 +8,11 @@ public struct FirewallSteering: Steering {
     private let logger: Logger
 
     /// - Parameters:
-    ///   - daemon: its queues, marks and group replace those in `rules`.
+    ///   - skippedInterfaces: left alone besides the loopback.
     ///   - stateFile: keeps a sysctl's previous value while the rules are there.
-    public init(daemon: DaemonConfiguration, rules: FirewallConfiguration, stateFile: String, logger: Logger) {
-        var rules = rules
+    public init(daemon: DaemonConfiguration, skippedInterfaces: [String], stateFile: String, logger: Logger) {
+        var rules = FirewallConfiguration(
+            excludedPorts: daemon.engine.excludedPorts.sorted(), skippedInterfaces: ["lo"] + skippedInterfaces)
         rules.mainQueue = daemon.mainQueue
         rules.synQueue = daemon.synQueue
         rules.passedBit = daemon.marks.passed

@@ -6,6 +6,7 @@ import Glibc
 import Logging
 import OpenSSLProvider
 import ServiceLifecycle
+import UnixSignals
 
 /// Why the command cannot start.
 enum StartError: Error, CustomStringConvertible {
@@ -21,11 +22,11 @@ extension TcpcryptDaemon {
         guard geteuid() == 0 else { throw StartError.notRoot }
         // A program or client that goes away is an error to handle, not an end.
         signal(SIGPIPE, SIG_IGN)
-        let settings = try await settings()
+        let settings = try await DaemonSettings.load(path: config)
         var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel ?? settings.logLevel
         let service = try DaemonService(
-            settings: settings, socket: control ?? settings.controlSocket, logger: logger)
+            settings: settings, socket: control ?? ControlProtocol.defaultSocketPath, logger: logger)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
@@ -46,9 +47,9 @@ struct DaemonService: Service {
     private let logger: Logger
 
     init(settings: DaemonSettings, socket: String, logger: Logger) throws {
-        let configuration = settings.daemon
+        let configuration = settings.daemonConfiguration
         let steering = FirewallSteering(
-            daemon: configuration, rules: settings.rules,
+            daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
         let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) {
             Engine(configuration: configuration.engine, crypto: OpenSSLProvider(), random: SystemRandom())
