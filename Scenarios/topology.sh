@@ -136,3 +136,17 @@ strip() {
     on "$router" iptables -t mangle -A FORWARD -o "$device" -p tcp "$@" -j TCPOPTSTRIP --strip-options "$option"
     on "$router" ip6tables -t mangle -A FORWARD -o "$device" -p tcp "$@" -j TCPOPTSTRIP --strip-options "$option"
 }
+
+# attacker: a third host x behind r1, which shares no secret with anybody. Its kernel stays silent where its raw socket speaks.
+attacker() {
+    add_host x
+    link x p1 10.74.1.1/24 fd74:1::1/64 r1 tox 10.74.1.254/24 fd74:1::fe/64
+    ip -n "$prefix-x" route add default via 10.74.1.254
+    ip -n "$prefix-x" -6 route add default via fd74:1::fe
+    ip -n "$prefix-a" route add 10.74.1.0/24 via 10.71.1.254
+    ip -n "$prefix-a" -6 route add fd74:1::/64 via fd71:1::fe
+    ip -n "$prefix-b" route add 10.74.1.0/24 via 10.72.1.254
+    ip -n "$prefix-b" -6 route add fd74:1::/64 via fd72:1::fe
+    on x iptables -A INPUT -p tcp -j DROP
+    on x ip6tables -A INPUT -p tcp -j DROP
+}
