@@ -223,7 +223,7 @@ subflows() { ctl "$1" connections --json | json "$2"; }
 # capture NAME HOST DEVICE [SNAPLEN] [FILTER]: a pcap in $tmp/NAME.pcap, running when this returns.
 capture() {
     local name=$1 host=$2 device=$3 snaplen=${4:-0} filter=${5:-tcp}
-    ip netns exec "$prefix-$host" tcpdump -i "$device" -U -n -B 65536 -s "$snaplen" -Z root -w "$tmp/$name.pcap" "$filter" \
+    ip netns exec "$prefix-$host" tcpdump -i "$device" -U --immediate-mode -n -B 65536 -s "$snaplen" -Z root -w "$tmp/$name.pcap" "$filter" \
         2>"$tmp/$name.tcpdump" &
     capture_pid[$name]=$!
     wait_for 10 grep -q 'listening on' "$tmp/$name.tcpdump" || { not_ok "capture $name starts"; exit 1; }
@@ -235,6 +235,7 @@ captures_stop() {
     for name in "${@:-${!capture_pid[@]}}"; do
         [[ -n $name && -n ${capture_pid[$name]:-} ]] || continue
         end "${capture_pid[$name]}" INT || true
+        if ! grep -q '^0 packets dropped' "$tmp/$name.tcpdump"; then note "capture $name: $(grep dropped "$tmp/$name.tcpdump" || true)"; fi
         unset "capture_pid[$name]"
     done
 }

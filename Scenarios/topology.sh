@@ -147,6 +147,6 @@ attacker() {
     ip -n "$prefix-a" -6 route add fd74:1::/64 via fd71:1::fe
     ip -n "$prefix-b" route add 10.74.1.0/24 via 10.72.1.254
     ip -n "$prefix-b" -6 route add fd74:1::/64 via fd72:1::fe
-    on x iptables -A INPUT -p tcp -j DROP
-    on x ip6tables -A INPUT -p tcp -j DROP
+    on x iptables -A OUTPUT -p tcp -m mark ! --mark 1 -j DROP
+    on x ip6tables -A OUTPUT -p tcp -m mark ! --mark 1 -j DROP
 }

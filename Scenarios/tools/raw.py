@@ -56,6 +56,8 @@ class Wire:
     def __init__(self, address):
         self.family = socket.AF_INET if "." in address else socket.AF_INET6
         self.out = socket.socket(self.family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        # The rules of the attacker's host let only this mark out: its kernel must not answer in between.
+        self.out.setsockopt(socket.SOL_SOCKET, 36, 1)
         self.inward = socket.socket(self.family, socket.SOCK_RAW, socket.IPPROTO_TCP)
 
     def send(self, src, dst, body):
