@@ -15,7 +15,7 @@ http {
     access_log off; sendfile on;
     client_body_temp_path $tmp/nginx-$host; proxy_temp_path $tmp/nginx-$host; fastcgi_temp_path $tmp/nginx-$host;
     uwsgi_temp_path $tmp/nginx-$host; scgi_temp_path $tmp/nginx-$host;
-    server { $listen root $tmp/www; location /linger { limit_rate 1; } }
+    server { $listen root $tmp/www; location /linger { limit_rate 250; } }
 }
 CONF
     background "nginx-$host" "$host" "${wrapper[@]}" nginx -e "$tmp/nginx-$host/error.log" -c "$tmp/nginx-$host.conf"
