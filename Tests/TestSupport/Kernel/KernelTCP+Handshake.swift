@@ -33,8 +33,6 @@ extension KernelTCP {
         emit(at: -1, flags: [.syn, .ack], options: options, now: now)
     }
 
-    private var peerOffersScale: Bool { peerScale >= 0 }
-
     /// Sends the SYN or SYN-ACK again.
     func repeatHandshake(_ now: Instant) {
         guard backoff < 6 else { return die(.timeout) }
@@ -48,7 +46,6 @@ extension KernelTCP {
         let options = TCPOptions(packet, of: bytes.span)
         negotiate(packet, options)
         sendSYNACK(now)
-        if !peerOffersScale { peerScale = 0 }
         sndNxt = 0
         retransmitDeadline = now.adding(milliseconds: 1000)
     }
@@ -60,17 +57,19 @@ extension KernelTCP {
         advertisedEdge = max(advertisedEdge, 0)
         let offered = options.maximumSegmentSize
         peerMSS = Int(offered ?? 536)
-        usesSACK = configuration.usesSACK && options.contains(TCPOptionKind.sackPermitted)
+        let offersSACK = options.contains(TCPOptionKind.sackPermitted)
+        usesSACK = configuration.usesSACK && offersSACK
         if configuration.usesTimestamps, let value = options.timestamps?.value {
             usesTimestamps = true
             tsRecent = value
         }
         let offeredScale = options.windowScale
+        peerOffersScale = offeredScale != nil
         if configuration.windowScale != nil, let scale = offeredScale {
             peerScale = scale
             localScale = configuration.windowScale ?? 0
         } else {
-            peerScale = isOpener ? 0 : -1
+            peerScale = 0
         }
         rightEdge = Int(packet.window)
     }

@@ -65,6 +65,7 @@ public final class KernelTCP {
 
     var usesTimestamps = false
     var usesSACK = false
+    var peerOffersScale = false
     var peerMSS = 536
     var tsRecent: UInt32 = 0
     let timestampOffset: UInt32
