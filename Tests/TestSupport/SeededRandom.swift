@@ -32,9 +32,11 @@ public struct SeededRandom: RandomNumberGenerator, Sendable {
 
     /// A value whose magnitude is spread evenly on a logarithmic scale.
     public mutating func logarithmic(_ range: ClosedRange<Int>) -> Int {
-        var low = range.lowerBound
-        while low < range.upperBound, chance(0.8) { low = min(range.upperBound, max(1, low) * 2) }
-        return int(max(range.lowerBound, low / 2)...low)
+        let least = max(1, range.lowerBound)
+        var doublings = 0
+        while least << doublings < range.upperBound { doublings += 1 }
+        let high = min(range.upperBound, least << int(0...doublings))
+        return int((range.lowerBound == 0 || high < 2 * least ? range.lowerBound : high / 2)...high)
     }
 
     /// An independent generator, so that one part's use of chance does not move another's.
