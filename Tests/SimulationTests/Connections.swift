@@ -66,13 +66,27 @@ extension Simulation {
             "port \(application.socket.tuple.local.port) wrote \(application.written)/\(application.plan.total)"
                 + " read \(application.received)/\(application.plan.peerTotal) end \(application.sawEnd)"
                 + " \(application.socket.state) \(application.socket.failure?.rawValue ?? "")"
-        }.joined(separator: "; ") + " events A \(client.events) B \(server.events)"
+        }.joined(separator: "; ") + " events A \(client.eventText) B \(server.eventText)"
     }
 
     /// What is missing where both hosts should have encrypted everything.
     var encryptionFailures: [String] {
         [client, server].flatMap { host in
-            isEncrypted(host) ? [] : ["\(host.name) did not encrypt: \(host.events)"]
+            isEncrypted(host) ? [] : ["\(host.name) did not encrypt: \(host.eventText)"]
         }
+    }
+}
+
+extension SimulatedHost {
+    /// The engine's events, without the connections they are about.
+    var eventText: String {
+        events.map { event in
+            switch event {
+            case .encrypted(_, let origin): "encrypted(\(origin))"
+            case .fellBack(_, let reason): "fellBack(\(reason))"
+            case .joinRefused(_, let reason): "joinRefused(\(reason))"
+            case .aborted(_, let reason): "aborted(\(reason))"
+            }
+        }.joined(separator: ",")
     }
 }

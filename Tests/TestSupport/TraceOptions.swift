@@ -15,6 +15,7 @@ extension Trace {
         if let mptcp = options.contents(of: TCPOptionKind.mptcp), let first = mptcp.first {
             text += " mptcp\(first >> 4)/\(mptcp.count + 2)"
         }
+        if let timestamps = options.timestamps { text += " ts \(timestamps.value),\(timestamps.echo)" }
         return text
     }
 }
