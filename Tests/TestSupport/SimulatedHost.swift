@@ -146,9 +146,7 @@ public final class SimulatedHost {
     }
 
     public func receiveFromWire(_ packet: WirePacket) {
-        let parsed = packet.parsed
-        if let parsed, !packet.hasPartialChecksum, !PacketBuilder.hasValidChecksums(packet.bytes, parsed) { return }
-        let tuple = parsed.map { FlowTuple(local: $0.destination, remote: $0.source) }
+        let tuple = packet.parsed.map { FlowTuple(local: $0.destination, remote: $0.source) }
         if !enqueue(packet, .inbound, tuple) { deliver(packet) }
         settle()
     }
@@ -163,7 +161,8 @@ public final class SimulatedHost {
         let id = PacketID(queue: 0, number: nextNumber)
         pending[id] = Pending(packet: packet, direction: direction, tuple: tuple)
         let metadata = PacketMetadata(
-            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3, mtu: mtu)
+            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3, mtu: mtu,
+            isChecksumVerified: packet.hasPartialChecksum)
         output.reset()
         engine?.receive(packet.bytes.span, metadata, now: now, into: &output)
         perform()
