@@ -227,6 +227,7 @@ extension Flow {
             options.remove(ENO.optionKind)
             let share = kShare(of: segment)
             let acknowledged = outOrigin.offset(of: held.packet.acknowledgment, near: send.acknowledgedW)
+            receive.keepPromised(held)
             deliver(
                 held.bytes.span, options, held.packet, held.id, k: share.range, fin: share.fin, acknowledged, &output)
         }
