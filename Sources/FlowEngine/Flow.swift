@@ -91,6 +91,7 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    var lastRedelivery: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
