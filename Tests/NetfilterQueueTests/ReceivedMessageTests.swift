@@ -6,7 +6,7 @@ import Testing
 /// What we read out of the kernel's messages, and that nothing else can be read out of them.
 @Suite struct ReceivedMessageTests {
     static let packetMessage: [UInt8] = [
-        0x50, 0, 0, 0,  // nlmsg_len 80
+        0x4c, 0, 0, 0,  // nlmsg_len 76
         0x00, 0x03, 0x00, 0x00,  // NFQNL_MSG_PACKET
         0, 0, 0, 0, 0, 0, 0, 0,  // nlmsg_seq, nlmsg_pid
         2, 0, 0x7c, 0x6a,  // AF_INET, NFNETLINK_V0, queue 31850
@@ -29,9 +29,11 @@ import Testing
     @Test func readsAPacket() throws {
         let span = Self.packetMessage.span
         var cursor = 0
-        let header = try #require(span.nextMessage(&cursor))
-        let packet = try #require(span.queuedPacket(header))
-        #expect(cursor == span.count)
+        let found = span.nextMessage(&cursor)
+        let header = try #require(found)
+        let read = span.queuedPacket(header)
+        let packet = try #require(read)
+        #expect(cursor == Self.packetMessage.count)
         #expect(packet.queue == 31_850)
         #expect(packet.number == 256)
         #expect(packet.hook == .localOut)
@@ -54,9 +56,11 @@ import Testing
         ]
         let span = refused.span
         var cursor = 0
-        let header = try #require(span.nextMessage(&cursor))
+        let found = span.nextMessage(&cursor)
+        let header = try #require(found)
         #expect(header.sequence == 7)
-        #expect(span.errorNumber(header) == 1)
+        let code = span.errorNumber(header)
+        #expect(code == 1)
     }
 
     @Test func readsASubflow() throws {
@@ -77,8 +81,10 @@ import Testing
         message[0] = UInt8(message.count)
         let span = message.span
         var cursor = 0
-        let header = try #require(span.nextMessage(&cursor))
-        let socket = try #require(span.tcpSocket(header))
+        let found = span.nextMessage(&cursor)
+        let header = try #require(found)
+        let read = span.tcpSocket(header)
+        let socket = try #require(read)
         #expect(socket.local.description == "192.0.2.1:80")
         #expect(socket.remote.description == "192.0.2.2:49153")
         #expect(socket.interface == 4)
