@@ -153,9 +153,12 @@ extension Span<UInt8> {
             guard let base = memory.baseAddress else { return nil }
             let message = unsafe (base + start).assumingMemoryBound(to: nlmsghdr.self)
             guard unsafe mnl_nlmsg_ok(message, Int32(clamping: rest)) else { return nil }
+            // libmnl compares as signed: a length of 2 GB and more passes it (found by a test).
+            let length = unsafe Int(message.pointee.nlmsg_len)
+            guard length <= rest else { return nil }
             return unsafe NetlinkHeader(
                 type: message.pointee.nlmsg_type, flags: message.pointee.nlmsg_flags,
-                sequence: message.pointee.nlmsg_seq, whole: start..<start + Int(message.pointee.nlmsg_len))
+                sequence: message.pointee.nlmsg_seq, whole: start..<start + length)
         }
         if let found { cursor = Swift.min(count, start + (found.whole.count + 3) & ~3) }
         return found

@@ -9,6 +9,11 @@ public struct TCPSocket: Hashable, Sendable {
         public var local: UInt32
         /// 0 where the kernel does not tell: on the initiator's first subflow.
         public var remote: UInt32
+
+        public init(local: UInt32, remote: UInt32) {
+            self.local = local
+            self.remote = remote
+        }
     }
 
     public var local: Endpoint
@@ -21,6 +26,14 @@ public struct TCPSocket: Hashable, Sendable {
     public var tokens: Tokens?
 
     var cookie: [UInt8] = SocketDiagnostics.noCookie
+
+    public init(local: Endpoint, remote: Endpoint, interface: UInt32, state: UInt8, tokens: Tokens? = nil) {
+        self.local = local
+        self.remote = remote
+        self.interface = interface
+        self.state = state
+        self.tokens = tokens
+    }
 }
 
 /// Lists and destroys TCP sockets (linux/sock_diag.h, linux/inet_diag.h).
