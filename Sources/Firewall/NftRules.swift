@@ -20,7 +20,7 @@ public struct NftRules: Sendable {
             delete table inet \(NftRules.guardTable)
             table inet \(NftRules.guardTable) {
                 chain output {
-                    type filter hook output priority 60; policy accept;
+                    type filter hook output priority 200; policy accept;
                     oifname != "lo" meta l4proto tcp ct mark & \(encrypted) == \(encrypted) meta mark & \(exempt) == 0x0 counter drop
                 }
             }
@@ -28,8 +28,8 @@ public struct NftRules: Sendable {
             """
     }
 
-    /// Copies our bits of the packet to the connection, then clears them from the packet. After the table security (50)
-    /// and, outbound, after the guard.
+    /// Copies our bits of the packet to the connection, then clears them from the packet. After the table security (at 50,
+    /// but iptables-nft puts it at 150) and, outbound, after the guard.
     public var marksScript: String {
         let bits = hexadecimal(configuration.allBits)
         let rules = savingRules.map { "        " + $0 }.joined(separator: "\n")
@@ -41,11 +41,11 @@ public struct NftRules: Sendable {
             \(rules)
                 }
                 chain input {
-                    type filter hook input priority 70; policy accept;
+                    type filter hook input priority 210; policy accept;
                     iifname != "lo" meta l4proto tcp meta mark & \(bits) != 0x0 jump save
                 }
                 chain output {
-                    type filter hook output priority 70; policy accept;
+                    type filter hook output priority 210; policy accept;
                     oifname != "lo" meta l4proto tcp meta mark & \(bits) != 0x0 jump save
                 }
             }

@@ -72,7 +72,9 @@ struct NoDaemonTests {
 
     @Test(arguments: KernelWorld.variants) func plainIsInTheConnection(_ variant: IptablesVariant) throws {
         let result = try world(variant).python(
-            established("print({l.split('mark=')[1].split()[0] for l in inA('conntrack -L -p tcp -f ipv%d' % family).splitlines()})"))
+            established(
+                "print({l.split('mark=')[1].split()[0] for l in inA('conntrack -L -p tcp -f ipv%d' % family).splitlines()})"
+            ))
         #expect(result == Array(repeating: "{'\(0x2000_0000)'}", count: 4))
     }
 

@@ -92,7 +92,9 @@ import Testing
 
     @Test func manyPortsNeedSeveralRules() {
         let configuration = FirewallConfiguration(excludedPorts: Array(1...31) + [31, 1])
-        let rules = lines(.ipv4, configuration).filter { $0.hasPrefix("-A TCPCRYPT-OUT-SYN ") && $0.contains("--dports") }
+        let rules = lines(.ipv4, configuration).filter {
+            $0.hasPrefix("-A TCPCRYPT-OUT-SYN ") && $0.contains("--dports")
+        }
         #expect(rules.count == 3)
         #expect(rules.last?.contains("--dports 31 ") == true)
     }
