@@ -65,9 +65,10 @@ let package = Package(
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: house),
+            exclude: ["tcpcryptd.8", "tcpcryptd.conf.5"], swiftSettings: house),
         .executableTarget(
-            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments], swiftSettings: house),
+            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments],
+            exclude: ["tcpcryptctl.8"], swiftSettings: house),
 
         // Tests.
         .target(
@@ -91,7 +92,7 @@ let package = Package(
         .testTarget(
             name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient"],
+            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient", logging],
             swiftSettings: house),
     ]
 )
