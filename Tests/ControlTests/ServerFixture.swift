@@ -39,10 +39,13 @@ struct ServerFixture {
     static let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
     private func waitUntilUp() async throws {
-        for _ in 0..<500 where unsafe access(path, F_OK) != 0 { try await Task.sleep(for: .milliseconds(10)) }
-        // Bound a moment before it listens.
         for _ in 0..<500 {
-            if (try? await client.counters()) != nil { return }
+            do throws(TcpcryptClientError) {
+                _ = try await client.counters()
+                return
+            } catch {
+                guard case .notRunning = error else { return }
+            }
             try await Task.sleep(for: .milliseconds(10))
         }
     }
