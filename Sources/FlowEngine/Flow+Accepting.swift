@@ -186,6 +186,7 @@ extension Flow {
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
         localOffer = remember(syn: packet, options, .outbound)
+        header.note(timestamps: options, arrival.now)
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
         let option = options.mptcpOption(isSYN: true)

@@ -29,6 +29,7 @@ extension Flow {
         header.usesTimestamps = local.timestamps && remote.timestamps
         header.usesSACK = local.sack && remote.sack
         header.wireMSS = min(header.localMSS, header.remoteMSS)
+        header.window = UInt16(clamping: header.localWindow >> header.localScale)
     }
 
     /// The MSS the local kernel is told: what a frame adds to a segment has to fit as well (DESIGN.md section 3).
@@ -100,6 +101,13 @@ struct SYNOffer: Sendable {
 extension HeaderMemory {
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }
+
+    /// Notes the local kernel's clock: packets of our own must not look older than its own (RFC 7323 section 5).
+    mutating func note(timestamps options: borrowing TCPOptions, _ now: Instant) {
+        guard let value = options.timestamps?.value else { return }
+        timestampValue = value
+        timestampTaken = now
+    }
 }
 
 extension FallbackReason {

@@ -53,9 +53,7 @@ extension Flow {
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
-        guard let timestamps = options.timestamps else { return }
-        header.timestampValue = timestamps.value
-        header.timestampTaken = arrival.now
+        header.note(timestamps: options, arrival.now)
     }
 
     // MARK: Pure acknowledgements
