@@ -102,16 +102,6 @@ struct NoDaemonTests {
         #expect(try world.python(established("\(encrypted)\ncheck(c, s)")) == Array(repeating: "True True", count: 4))
     }
 
-    /// As if the main queue let packets pass without a verdict: the guard does not need conntrack to stop them.
-    @Test(arguments: KernelWorld.variants) func theGuardRefusesWhatHasNoVerdict(_ variant: IptablesVariant) throws {
-        let world = try world(variant)
-        for command in ["iptables-\(variant.rawValue)", "ip6tables-\(variant.rawValue)"] {
-            try world.shell("\(command) -t security -D TCPCRYPT-OUT-MAIN 2; \(command) -t security -F TCPCRYPT-IN")
-        }
-        let result = try world.python(established("inA('conntrack -F')\ncheck(c, s)"))
-        #expect(result == ["False True", "True False", "False True", "True False"])
-    }
-
     /// What conntrack forgot is not plain, also when a stranger sends a SYN for it.
     @Test(arguments: KernelWorld.variants) func forgottenConnectionsStop(_ variant: IptablesVariant) throws {
         let result = try world(variant).python(
