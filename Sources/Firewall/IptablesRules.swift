@@ -1,18 +1,22 @@
 /// Renders the iptables-restore input of one address family. Pure: no I/O.
 ///
 /// Both directions live in the table *security*: it comes after the host's filter, so that the daemon sees only what the host's
-/// firewall lets in, and a mark changed there, by a rule or by a verdict, does not reroute (measured on 6.18, nft and legacy).
-/// INPUT and OUTPUT alone: forwarded packets never meet a rule of ours.
+/// firewall lets in, and a mark that a rule sets there does not reroute. INPUT and OUTPUT alone: forwarded packets never meet
+/// a rule of ours.
 ///
-/// The patterns of our three bits on a packet; the nft tables behind (see ``NftRules``) read them:
+/// A *verdict* that changes the mark of an outbound packet does reroute, in every table (measured on 6.18, nft and legacy: a flow
+/// under `ip rule fwmark 7` left by the wrong device). So the mark an outbound packet shall have is set before the queue, from what
+/// the connection's mark says, and the verdict should leave it alone; verdicts on inbound packets change the connection.
+/// A verdict with a mark is obeyed nevertheless.
+///
+/// The patterns of our three bits on a packet, read afterwards by the table `tcpcrypt_marks` (see ``NftRules``):
 ///
 /// | bits                       | meaning                                                                        |
 /// |----------------------------|--------------------------------------------------------------------------------|
-/// | encrypted                  | ours, on its way into the main queue: refused if it comes out unchanged        |
+/// | passed                     | undecided: went to the main queue, so a live daemon let it out; or by verdict  |
+/// | passed, plain              | the connection is plain: excluded, or by verdict                               |
+/// | passed, encrypted          | the connection is encrypted                                                    |
 /// | plain                      | our SYN or SYN-ACK, on its way through the bypassing queue: plain if unchanged |
-/// | passed                     | verdict: undecided                                                             |
-/// | passed, plain              | verdict, or excluded: the connection is plain                                  |
-/// | passed, encrypted          | verdict: the connection is encrypted                                           |
 /// | passed, plain, encrypted   | injected by the daemon: pass, remember nothing                                 |
 ///
 /// Only what the local kernel sends, or a verdict, can make a connection plain: a SYN from outside that nobody looked at does not, or a forged
@@ -57,11 +61,16 @@ public struct IptablesRules: Sendable {
     }
 
     private var inboundRules: [String] {
-        rules(
+        let passed = configuration.passedBit
+        let plain = configuration.plainBit
+        return rules(
             IptablesRules.inbound,
             [
                 clearBits,
                 "\(syn) -g \(IptablesRules.inboundSYN)",
+                "\(synAck) \(mayBeJoin(.synAck)) \(toMain)",
+                // Our SYN made it plain for the case that no daemon was there: a live one claims it here.
+                "\(synAck) -m connmark --mark \(masked(plain, passed | plain)) \(toSYN)",
                 "\(isPlain) -j RETURN",
                 toMain,
             ])
@@ -110,7 +119,11 @@ public struct IptablesRules: Sendable {
     }
 
     private var outboundEnds: [String] {
-        rules(IptablesRules.outboundMain, [mark(configuration.encryptedBit), toMain])
-            + rules(IptablesRules.outboundPlain, [mark(configuration.passedBit | configuration.plainBit)])
+        let passed = configuration.passedBit
+        let encrypted = configuration.encryptedBit
+        let isEncrypted = "-m connmark --mark \(masked(encrypted, encrypted))"
+        return rules(
+            IptablesRules.outboundMain, [mark(passed), "\(isEncrypted) \(mark(passed | encrypted))", toMain])
+            + rules(IptablesRules.outboundPlain, [mark(passed | configuration.plainBit)])
     }
 }

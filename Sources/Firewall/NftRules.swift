@@ -9,13 +9,11 @@ public struct NftRules: Sendable {
 
     public init(_ configuration: FirewallConfiguration) { self.configuration = configuration }
 
-    /// Drops packets of encrypted connections that bear no verdict, whatever happened to the iptables rules, and packets that were to get
-    /// a verdict in the main queue and came out without, whatever conntrack knows of them.
+    /// Drops packets of encrypted connections that did not take the way through the queue, whatever happened to the iptables rules.
     ///
     /// Exempt is a SYN or SYN-ACK of the local kernel (marked plain alone): it starts a new connection in an old entry.
     public var guardScript: String {
         let encrypted = hexadecimal(configuration.encryptedBit)
-        let bits = hexadecimal(configuration.allBits)
         let exempt = hexadecimal(configuration.passedBit | configuration.plainBit)
         return """
             table inet \(NftRules.guardTable)
@@ -24,7 +22,6 @@ public struct NftRules: Sendable {
                 chain output {
                     type filter hook output priority 200; policy accept;
                     oifname != "lo" meta l4proto tcp ct mark & \(encrypted) == \(encrypted) meta mark & \(exempt) == 0x0 counter drop
-                    oifname != "lo" meta l4proto tcp meta mark & \(bits) == \(encrypted) counter drop
                 }
             }
 

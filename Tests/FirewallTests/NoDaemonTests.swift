@@ -102,16 +102,6 @@ struct NoDaemonTests {
         #expect(try world.python(established("\(encrypted)\ncheck(c, s)")) == Array(repeating: "True True", count: 4))
     }
 
-    /// As if the main queue let packets pass without a verdict: the guard does not need conntrack to stop them.
-    @Test(arguments: KernelWorld.variants) func theGuardRefusesWhatHasNoVerdict(_ variant: IptablesVariant) throws {
-        let world = try world(variant)
-        for command in ["iptables-\(variant.rawValue)", "ip6tables-\(variant.rawValue)"] {
-            try world.shell("\(command) -t security -D TCPCRYPT-OUT-MAIN 2; \(command) -t security -F TCPCRYPT-IN")
-        }
-        let result = try world.python(established("inA('conntrack -F')\ncheck(c, s)"))
-        #expect(result == ["False True", "True False", "False True", "True False"])
-    }
-
     /// What conntrack forgot is not plain, also when a stranger sends a SYN for it.
     @Test(arguments: KernelWorld.variants) func forgottenConnectionsStop(_ variant: IptablesVariant) throws {
         let result = try world(variant).python(
@@ -136,5 +126,48 @@ struct NoDaemonTests {
                 check(c, s)
                 """))
         #expect(result == Array(repeating: "False False", count: 4))
+    }
+
+    /// Raw sockets of the injector's group get through, also past the guard, and change nothing; others do not.
+    @Test(arguments: KernelWorld.variants) func injectedPacketsPass(_ variant: IptablesVariant) throws {
+        let world = try world(variant)
+        let result = try world.python(
+            established(
+                """
+                \(encrypted)
+                mine, other = (c, s) if client == A else (s, c)
+                ports = mine.getsockname()[1], other.getsockname()[1]
+                for group in 0, 31856:
+                    watcher = sock(B, family, socket.SOCK_RAW, 6)
+                    os.setegid(group)
+                    raw = sock(A, family, socket.SOCK_RAW, 6)
+                    os.setegid(0)
+                    raw.sendto(segment(A, B, *ports, flags=16, seq=77, family=family), (ADDRESS[B, family], 0))
+                    try: print('came', struct.pack('!I', 77) in watcher.recv(2000))
+                    except OSError: print('nothing')
+                print({l.split('mark=')[1].split()[0] for l in inA('conntrack -L -p tcp -f ipv%d' % family).splitlines()} - {str(0x20000000)})
+                inA('conntrack -F')
+                """))
+        let one = ["nothing", "came True", "{'\(0x5000_0000)'}"]
+        #expect(result == one + one + one + one)
+    }
+
+    /// The host uses our bits for purposes of its own: before our chains. It keeps its other bits behind them.
+    @Test(arguments: KernelWorld.variants) func otherUsersOfOurBits(_ variant: IptablesVariant) throws {
+        let world = try world(variant)
+        let iptables = "iptables-\(variant.rawValue) -t mangle -A"
+        try world.shell(
+            "\(iptables) OUTPUT -j MARK --set-mark 0x70000001; \(iptables) PREROUTING -j MARK --set-mark 0x50000002")
+        try world.shell(
+            "\(iptables) POSTROUTING -p tcp -m mark --mark 0x1; \(iptables) POSTROUTING -p tcp -m mark ! --mark 0x1")
+        let result = try world.python(
+            """
+            print(talks(connect(A, B, 5000)), talks(connect(B, A, 5001)), talks(connect(A, B, 443)), talks(connect(B, A, 443)))
+            keep = listen(A, 5002), listen(B, 5002)
+            print(answered(A, B, 5002, JOIN), answered(B, A, 5002, JOIN))
+            lines = [l for l in inA('iptables-\(variant.rawValue)-save -c -t mangle').splitlines() if 'POSTROUTING -p tcp' in l]
+            print([l.startswith('[0:') for l in lines])
+            """)
+        #expect(result == ["True True True True", "False False", "[False, True]"])
     }
 }
