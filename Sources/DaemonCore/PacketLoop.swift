@@ -93,7 +93,8 @@ extension PacketLoop {
         let interface = isInbound ? packet.inputInterface : packet.outputInterface
         let metadata = PacketMetadata(
             id: id, direction: isInbound ? .inbound : .outbound, mark: packet.mark, isGSO: packet.isGSO,
-            interface: interface, mtu: interfaces.mtu(interface, now: now.nanoseconds))
+            interface: interface, mtu: interfaces.mtu(interface, now: now.nanoseconds),
+            isChecksumVerified: !packet.isChecksumUnverified)
         Self.pass(packet, metadata, in: buffer, now: now, to: &engine, into: &output)
         executeOutput()
     }
