@@ -51,10 +51,14 @@ extension PacketLoop {
     /// The engine's counts, then those of the loop.
     var counters: CountersMessage {
         var message = CountersMessage(reflecting: engine.counters)
+        let own = [executor.kernel.main.queue, executor.kernel.syn.queue]
+        let queues = QueueStatistics.read().filter { own.contains($0.queue) }
         message.counters += [
             CountersMessage.Counter("packets_truncated", truncated),
             CountersMessage.Counter("kernel_refusals", executor.kernel.failures),
             CountersMessage.Counter("stray_verdicts", executor.strayVerdicts),
+            CountersMessage.Counter("queue_overflows", queues.reduce(0) { $0 &+ $1.overflows }),
+            CountersMessage.Counter("queue_socket_overflows", queues.reduce(0) { $0 &+ $1.socketOverflows }),
         ]
         return message
     }

@@ -11,6 +11,8 @@ public final class CrashJournal {
     /// Slots that held something unreadable; they were freed.
     public let damaged: Int
     public var count: Int { index.count }
+    /// The flows it holds now.
+    public var tuples: [FlowTuple] { Array(index.keys) }
 
     private let path: String
     private let file: JournalFile

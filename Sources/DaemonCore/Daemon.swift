@@ -59,6 +59,7 @@ public final class Daemon: Sendable {
             try await ask { loop in loop.adopt(survey) }
             do { try steering.install() } catch { throw DaemonError.steering("\(error)") }
         } catch {
+            try? await ask { loop in loop.destroyRemaining() }
             removeRules()
             try? await ask { loop in loop.end() }
             throw error
@@ -66,7 +67,7 @@ public final class Daemon: Sendable {
     }
 
     /// Returns when the loop has ended after ``stop()``.
-    /// - Throws: what ended it otherwise. The rules stay, so that nothing leaves in clear; ``stop()`` removes them.
+    /// - Throws: what ended it otherwise, after all encrypted flows were reset. ``stop()`` then removes the rules.
     public func waitForEnd() async throws {
         try await ended.wait()
     }
@@ -87,7 +88,10 @@ public final class Daemon: Sendable {
         try? await ask { loop in loop.shutDown() }
         try? await Task.sleep(for: .milliseconds(min(300, max(0, configuration.graceMilliseconds))))
         // Once more for handshakes that completed meanwhile.
-        try? await ask { loop in loop.shutDown() }
+        try? await ask { loop in
+            loop.shutDown()
+            loop.destroyRemaining()
+        }
         removeRules()
         try? await ask { loop in loop.end() }
         try? await waitForEnd()
@@ -160,6 +164,8 @@ extension Daemon {
         } catch {
             logger.critical("the packet queue failed: \(error)")
             failure = .system(error)
+            loop.shutDown()
+            loop.destroyRemaining()
         }
         loop.closeMailbox()
         return failure

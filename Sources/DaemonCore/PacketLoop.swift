@@ -44,6 +44,7 @@ struct PacketLoop: ~Copyable {
     /// Serves until ``end()``, or until a queue fails.
     mutating func run() throws(SystemCallError) {
         while phase != .ended {
+            tick()
             poller.wait(nanoseconds: engine.nextDeadline.map { $0.nanoseconds &- now.nanoseconds })
             tick()
             if poller.isReady(2) { runJobs(mailbox.take()) }
@@ -92,7 +93,8 @@ extension PacketLoop {
         let interface = isInbound ? packet.inputInterface : packet.outputInterface
         let metadata = PacketMetadata(
             id: id, direction: isInbound ? .inbound : .outbound, mark: packet.mark, isGSO: packet.isGSO,
-            interface: interface, mtu: interfaces.mtu(interface, now: now.nanoseconds))
+            interface: interface, mtu: interfaces.mtu(interface, now: now.nanoseconds),
+            isChecksumVerified: !packet.isChecksumUnverified)
         Self.pass(packet, metadata, in: buffer, now: now, to: &engine, into: &output)
         executeOutput()
     }
@@ -156,6 +158,16 @@ extension PacketLoop {
         engine.shutDown(now: now, into: &output)
         executeOutput()
         executor.kernel.flush()
+    }
+
+    /// Destroys the sockets of all flows that may carry ciphertext and are still there. To be called before the rules
+    /// go: without them such a socket would send in clear.
+    mutating func destroyRemaining() {
+        for tuple in executor.journal.tuples {
+            executor.kernel.destroySocket(tuple)
+            executor.journal.remove(tuple)
+        }
+        executor.kernel.destroyMissed()
     }
 
     /// Ends ``run()``; closing the queues then drops what is still held.

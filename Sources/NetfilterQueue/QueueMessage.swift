@@ -21,6 +21,8 @@ public struct QueuedPacket: Sendable, Hashable {
     public var isGSO = false
     /// The TCP checksum is not computed yet (NFQA_SKB_CSUMNOTREADY).
     public var isChecksumPending = false
+    /// Nobody has checked the TCP checksum, neither device nor kernel (NFQA_SKB_CSUM_NOTVERIFIED).
+    public var isChecksumUnverified = false
     /// The whole length where only a part was copied (NFQA_CAP_LEN); such a packet cannot be translated.
     public var truncatedFrom: Int?
     /// Where the IP packet lies in the buffer.
@@ -99,5 +101,6 @@ extension QueuedPacket {
         let info = number(NFQA_SKB_INFO) ?? 0
         isChecksumPending = info & 1 != 0
         isGSO = info & 2 != 0
+        isChecksumUnverified = info & 4 != 0
     }
 }

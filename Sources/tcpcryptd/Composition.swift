@@ -27,6 +27,9 @@ extension TcpcryptDaemon {
         logger.logLevel = logLevel ?? settings.logLevel
         let service = try DaemonService(
             settings: settings, socket: control ?? ControlProtocol.defaultSocketPath, logger: logger)
+        // What the group logs at lower levels is about its own workings.
+        var groupLogger = logger
+        groupLogger.logLevel = max(.warning, logger.logLevel)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
@@ -34,7 +37,7 @@ extension TcpcryptDaemon {
                         service: service, successTerminationBehavior: .gracefullyShutdownGroup,
                         failureTerminationBehavior: .gracefullyShutdownGroup)
                 ],
-                gracefulShutdownSignals: [.sigterm, .sigint, .sighup], logger: logger))
+                gracefulShutdownSignals: [.sigterm, .sigint, .sighup], logger: groupLogger))
         try await group.run()
     }
 }
@@ -91,10 +94,26 @@ struct DaemonService: Service {
 
     /// Says that rules, queues and the control socket are there.
     private func announce() async {
-        for _ in 0..<100 where unsafe access(socket, F_OK) != 0 {
+        for _ in 0..<100 where !accepts(socket) {
             guard (try? await Task.sleep(for: .milliseconds(10))) != nil else { return }
         }
         write(line: "ready")
+    }
+}
+
+/// Whether someone listens on the Unix socket at `path`.
+private func accepts(_ path: String) -> Bool {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let capacity = MemoryLayout.size(ofValue: address.sun_path)
+    guard path.utf8.count < capacity else { return false }
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+    return unsafe withUnsafePointer(to: &address) {
+        unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe connect(descriptor, $0, size) == 0 }
     }
 }
 

@@ -91,6 +91,12 @@ import Testing
         #expect(socket.tokens == TCPSocket.Tokens(local: 0x5566_7788, remote: 0x1122_3344))
     }
 
+    @Test func readsTheKernelsCounts() {
+        let text = "31850  32548     3 2 65531    17     4   330056  1\nnonsense\n"
+        let expected = QueueStatistics(queue: 31_850, waiting: 3, overflows: 17, socketOverflows: 4)
+        #expect(QueueStatistics.parse(text) == [expected])
+    }
+
     @Test func survivesEveryTruncation() {
         for length in 0...Self.packetMessage.count {
             read(Array(Self.packetMessage[0..<length]))

@@ -1,0 +1,170 @@
+import Glibc
+import PacketWire
+import Testing
+
+@testable import NetfilterQueue
+
+/// The real kernel, in a namespace of each test's own. Needs root and TCPCRYPT_ROOT_TESTS=1.
+@Suite(.enabled(if: ScratchNamespace.isEnabled)) struct KernelTests {
+    @Test func aQueueHasOneOwner() async throws {
+        try await ScratchNamespace.run {
+            let first = try QueueSocket(queue: 7, overload: .drop)
+            #expect(throws: QueueError.taken(queue: 7)) { _ = try QueueSocket(queue: 7, overload: .drop) }
+            #expect(first.queue == 7)
+        }
+    }
+
+    /// The injected packet carries its group, mark and bytes; its replacement and its mark come out of the verdict.
+    @Test(arguments: [false, true]) func injectsQueuesAndReplaces(isIPv6: Bool) async throws {
+        try await ScratchNamespace.run {
+            let tool = isIPv6 ? "ip6tables" : "iptables"
+            let match = "-p tcp --dport 9 -m owner --gid-owner 31856 -m mark --mark 0x2a"
+            try ScratchNamespace.shell("\(tool) -t mangle -A OUTPUT \(match) -j NFQUEUE --queue-num 7")
+            try ScratchNamespace.shell("\(tool) -t mangle -A INPUT -p tcp --dport 9 -j NFQUEUE --queue-num 8")
+            var out = try QueueSocket(queue: 7, overload: .drop)
+            var into = try QueueSocket(queue: 8, overload: .drop)
+            var buffer = PacketBuffer()
+            let packet = Self.segment(isIPv6: isIPv6)
+            let injector = try PacketInjector(groupID: 31_856)
+            try injector.send(packet.span, mark: 0x2a, interface: 0)
+
+            #expect(Self.receive(&out, &buffer))
+            let sent = try #require(buffer.packets.first)
+            #expect(sent.hook == .localOut && sent.mark == 0x2a && sent.payload.count == packet.count)
+            var changed = packet
+            changed[packet.count - 1] = 0x77
+            try out.accept(sent.number, mark: 0x1000_002a, replacement: changed.span)
+            try out.flush()
+
+            #expect(Self.receive(&into, &buffer))
+            let arrived = try #require(buffer.packets.first)
+            #expect(arrived.hook == .localIn && arrived.mark == 0x1000_002a && arrived.inputInterface == 1)
+            let last = buffer.payload(of: arrived)[arrived.payload.count - 1]
+            #expect(last == 0x77)
+            try into.drop(arrived.number)
+            try into.flush()
+        }
+    }
+
+    @Test func longReplacementsGoWhole() async throws {
+        try await ScratchNamespace.run {
+            try ScratchNamespace.shell("ip link set lo mtu 65535")
+            try ScratchNamespace.shell("iptables -t mangle -A OUTPUT -p tcp --dport 9 -j NFQUEUE --queue-num 7")
+            try ScratchNamespace.shell("iptables -t mangle -A INPUT -p tcp --dport 9 -j NFQUEUE --queue-num 8")
+            var out = try QueueSocket(queue: 7, overload: .drop)
+            var into = try QueueSocket(queue: 8, overload: .drop)
+            var buffer = PacketBuffer()
+            try PacketInjector(groupID: 31_856).send(Self.segment(isIPv6: false).span, mark: 0, interface: 1)
+            #expect(Self.receive(&out, &buffer))
+            let sent = try #require(buffer.packets.first)
+            let long = Self.segment(isIPv6: false, payload: 65_531 - 40)
+            try out.accept(sent.number, mark: 0, replacement: long.span)
+            #expect(Self.receive(&into, &buffer))
+            let arrived = try #require(buffer.packets.first)
+            #expect(arrived.payload.count == 65_531 && arrived.truncatedFrom == nil)
+            try into.drop(arrived.number)
+            try into.flush()
+        }
+    }
+
+    @Test func listsAndDestroysSockets() async throws {
+        try await ScratchNamespace.run {
+            let pair = try #require(LoopbackPair())
+            let diagnostics = try SocketDiagnostics()
+            let found = try diagnostics.list().filter { $0.remote == pair.server && $0.local == pair.client }
+            #expect(found.count == 1 && found.first?.state == 1 && found.first?.tokens == nil)
+            let destroyed = try diagnostics.destroy(local: pair.client, remote: pair.server)
+            #expect(destroyed)
+            var byte: UInt8 = 0
+            let count = unsafe recv(pair.descriptor, &byte, 1, 0)
+            #expect(count == -1 && errno == ECONNABORTED)
+            let again = try diagnostics.destroy(local: pair.client, remote: pair.server)
+            #expect(!again)
+        }
+    }
+
+    @Test func knowsTheMTU() async throws {
+        try await ScratchNamespace.run {
+            var table = try InterfaceTable()
+            #expect(table.mtu(1, now: 0) == 65_536)
+            try ScratchNamespace.shell("ip link set lo mtu 9000")
+            #expect(table.mtu(1, now: 1) == 65_536)
+            #expect(table.mtu(1, now: InterfaceTable.lifetime) == 9000)
+            #expect(table.mtu(77, now: 0) == 0)
+        }
+    }
+
+    private static func receive(_ queue: inout QueueSocket, _ buffer: inout PacketBuffer) -> Bool {
+        for _ in 0..<200 {
+            if (try? queue.receive(into: &buffer)) == true { return true }
+            usleep(5000)
+        }
+        return false
+    }
+
+    /// A segment to port 9 of the loopback; nobody looks at its TCP checksum.
+    private static func segment(isIPv6: Bool, payload: Int = 4) -> [UInt8] {
+        let address = isIPv6 ? IPAddress(ipv6High: 0, low: 1) : IPAddress(ipv4: 0x7f00_0001)
+        let bytes = HeaderTemplate.bytes(
+            from: Endpoint(address: address, port: 1234), to: Endpoint(address: address, port: 9))
+        var packet = bytes + [UInt8](repeating: 1, count: payload)
+        let length = isIPv6 ? 20 + payload : packet.count
+        let offset = isIPv6 ? 4 : 2
+        packet[offset] = UInt8(truncatingIfNeeded: length >> 8)
+        packet[offset + 1] = UInt8(truncatingIfNeeded: length)
+        if !isIPv6 {
+            var sum = Checksum()
+            sum.add(packet.span.extracting(0..<20))
+            packet[10] = UInt8(truncatingIfNeeded: sum.value >> 8)
+            packet[11] = UInt8(truncatingIfNeeded: sum.value)
+        }
+        return packet
+    }
+}
+
+/// A TCP connection of the loopback with itself.
+private final class LoopbackPair {
+    let descriptor: Int32
+    let client: Endpoint
+    let server: Endpoint
+    private let listener: Int32
+
+    init?() {
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        guard unsafe Self.call(listener, &address, bind), listen(listener, 1) == 0,
+            Self.name(listener, &address), unsafe Self.call(descriptor, &address, connect)
+        else { return nil }
+        let local = IPAddress(ipv4: 0x7f00_0001)
+        server = Endpoint(address: local, port: UInt16(bigEndian: address.sin_port))
+        guard Self.name(descriptor, &address) else { return nil }
+        client = Endpoint(address: local, port: UInt16(bigEndian: address.sin_port))
+    }
+
+    deinit {
+        close(descriptor)
+        close(listener)
+    }
+
+    private static func call(
+        _ descriptor: Int32, _ address: inout sockaddr_in,
+        _ function: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
+    ) -> Bool {
+        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return unsafe withUnsafePointer(to: &address) {
+            unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe function(descriptor, $0, size) == 0 }
+        }
+    }
+
+    private static func name(_ descriptor: Int32, _ address: inout sockaddr_in) -> Bool {
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return unsafe withUnsafeMutablePointer(to: &address) {
+            unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe getsockname(descriptor, $0, &size) == 0
+            }
+        }
+    }
+}
