@@ -1,0 +1,16 @@
+import CCrypto
+public import Tcpcrypt
+
+/// libcrypto's generator, seeded by the kernel.
+public final class SystemRandom: RandomSource, Sendable {
+    public init() {}
+
+    /// Stops the program where there is no randomness: RFC 8547 forbids going on, and so does every nonce.
+    public func bytes(_ count: Int) -> [UInt8] {
+        var result = [UInt8](repeating: 0, count: max(0, count))
+        guard let length = Int32(exactly: result.count), unsafe RAND_bytes(&result, length) == 1 else {
+            preconditionFailure("libcrypto has no random bytes")
+        }
+        return result
+    }
+}

@@ -1,0 +1,49 @@
+import PacketWire
+
+/// Opens the frames of one direction (RFC 8548 sections 3.6 to 3.8), in the order of the stream.
+public struct FrameOpener {
+    private var key: TrafficKey
+
+    init(_ key: TrafficKey) { self.key = key }
+
+    /// The remote generation number (RFC 8548 section 3.8).
+    public var generation: Int { key.generation }
+
+    /// Opens one frame. A frame that does not authenticate changes nothing: the genuine bytes may still come.
+    /// - Parameters:
+    ///   - frame: the whole frame, as long as ``Frame/parseControl(_:)`` says.
+    ///   - offset: of its first byte in the stream, as for the sealer.
+    ///   - output: receives the data at its beginning; must have room for the frame's length less 20 bytes.
+    /// - Returns: nil where it is not a frame of the peer.
+    public mutating func open(
+        _ frame: Span<UInt8>, offset: UInt64, into output: inout MutableSpan<UInt8>
+    ) -> OpenedFrame? {
+        guard let control = Frame.parseControl(frame), frame.count == control.length else { return nil }
+        let room = control.length - Frame.overhead
+        guard output.count >= room else { return nil }
+        let used = control.rekey ? key.next() : key
+        var flags: InlineArray<1, UInt8> = [0]
+        var head = flags.mutableSpan
+        var target = output._mutatingExtracting(0..<room)
+        let aad = frame.extracting(0..<Frame.controlLength)
+        let ciphertext = frame.extracting(Frame.controlLength..<frame.count)
+        guard used.open(offset: offset, aad: aad, ciphertext: ciphertext, head: &head, into: &target),
+            let opened = Self.read(flags: flags[0], &target, rekey: control.rekey)
+        else { return nil }
+        key = used
+        return opened
+    }
+
+    /// Takes the urgent field out of the plaintext, if there is one.
+    private static func read(flags: UInt8, _ plain: inout MutableSpan<UInt8>, rekey: Bool) -> OpenedFrame? {
+        let fin = flags & Frame.finBit != 0
+        guard flags & Frame.urgentBit != 0 else {
+            return OpenedFrame(dataLength: plain.count, fin: fin, urgent: nil, rekey: rekey)
+        }
+        guard plain.count >= Frame.urgentLength else { return nil }
+        let urgent = UInt16(plain[0]) << 8 | UInt16(plain[1])
+        let count = plain.count - Frame.urgentLength
+        for index in 0..<count { plain[index] = plain[index + Frame.urgentLength] }
+        return OpenedFrame(dataLength: count, fin: fin, urgent: urgent, rekey: rekey)
+    }
+}

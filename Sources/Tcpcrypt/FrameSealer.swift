@@ -1,0 +1,68 @@
+import PacketWire
+
+/// Makes the frames of one direction (RFC 8548 sections 3.6 to 3.8).
+///
+/// A frame's nonce is its offset in the stream, so each offset is sealed once: retransmissions are the caller's
+/// copies of what was sealed.
+public struct FrameSealer {
+    private var key: TrafficKey
+    /// Everything below is taken.
+    private var nextOffset: UInt64 = 0
+    private var hasEnded = false
+
+    init(_ key: TrafficKey) { self.key = key }
+
+    /// The local generation number (RFC 8548 section 3.8).
+    public var generation: Int { key.generation }
+
+    /// Seals one frame.
+    /// - Parameters:
+    ///   - data: at most ``Frame/maximumData`` bytes.
+    ///   - urgent: offset of the last urgent byte from the beginning of this frame's data.
+    ///   - fin: this is the last frame; none can be sealed after it.
+    ///   - rekey: go to the next generation with this frame.
+    ///   - offset: of the frame's first byte in the stream as the wire carries it, counted from the byte behind
+    ///     the SYN, Init messages included.
+    ///   - output: receives ``Frame/length(data:urgent:)`` bytes.
+    /// - Returns: false, with nothing changed, where the offset lies in what was sealed before, the stream has
+    ///   ended, or lengths do not fit. What `output` holds then must not be sent.
+    public mutating func seal(
+        data: Span<UInt8>, urgent: UInt16?, fin: Bool, rekey: Bool, offset: UInt64,
+        into output: inout MutableSpan<UInt8>
+    ) -> Bool {
+        let length = Frame.length(data: data.count, urgent: urgent != nil)
+        let (end, overflow) = offset.addingReportingOverflow(UInt64(length))
+        guard !hasEnded, data.count <= Frame.maximumData, output.count >= length, offset >= nextOffset, !overflow
+        else { return false }
+        let control = Self.control(length, rekey: rekey)
+        let head = Self.head(urgent, fin: fin)
+        let used = rekey ? key.next() : key
+        for index in 0..<Frame.controlLength { output[index] = control[index] }
+        var target = output._mutatingExtracting(Frame.controlLength..<length)
+        let headLength = urgent == nil ? Frame.flagsLength : Frame.flagsLength + Frame.urgentLength
+        guard
+            used.seal(
+                offset: offset, aad: control.span, head: head.span.extracting(0..<headLength), data: data,
+                into: &target)
+        else { return false }
+        key = used
+        nextOffset = end
+        hasEnded = fin
+        return true
+    }
+
+    private static func control(_ length: Int, rekey: Bool) -> InlineArray<3, UInt8> {
+        let ciphertext = length - Frame.controlLength
+        return [
+            rekey ? Frame.rekeyBit : 0, UInt8(truncatingIfNeeded: ciphertext >> 8),
+            UInt8(truncatingIfNeeded: ciphertext),
+        ]
+    }
+
+    /// Flags and, where there is one, the urgent field (RFC 8548 section 4.2.1).
+    private static func head(_ urgent: UInt16?, fin: Bool) -> InlineArray<3, UInt8> {
+        let value = urgent ?? 0
+        let flags = (fin ? Frame.finBit : 0) | (urgent == nil ? 0 : Frame.urgentBit)
+        return [flags, UInt8(truncatingIfNeeded: value >> 8), UInt8(truncatingIfNeeded: value)]
+    }
+}

@@ -1,0 +1,133 @@
+/// The session secrets of one original session, or the secrets of one join chain, as one end uses them.
+///
+/// Each index serves one connection. This end *proposes* an index as the active opener, or *finds* the one that a
+/// peer names and *spends* it when the connection proved itself. An index proposed here is never accepted, an
+/// index the peer named is never proposed: of two hosts that propose the same index at once, both refuse (RFC 8548
+/// section 3.5).
+///
+///     index:     ... named, not spent: pending | nextIndex ... in the table | ...
+///
+/// What is below ``nextIndex`` and not pending is gone, its secret wiped once no connection holds it.
+public final class SecretChain {
+    private struct Link {
+        var index: Int
+        var secret: Secret
+    }
+
+    public let tep: TEP
+    public let aead: AEADAlgorithm
+    /// Our role in the original session: which half we send, which keys we encrypt with.
+    public let role: Role
+    /// How many indices beyond the last one named are recognised.
+    public let lookAhead: Int
+    /// The last index that may be used.
+    public let limit: Int
+
+    private let crypto: any CryptoProvider
+    /// The lowest index nobody has named.
+    private var cursor: Link
+    /// Below the cursor: named by the peer, or skipped, and not spent.
+    private var pending: [Int: Secret] = [:]
+    private var oldestPending: Int
+    /// The peer's halves of everything acceptable, built when someone first asks.
+    private var table: [HalfID: Int] = [:]
+    private var tableEnd: Link?
+
+    /// Indices kept below the cursor at most: reordered SYNs and handshakes in flight.
+    private var pendingLimit: Int { max(lookAhead, 128) }
+
+    /// The chain whose first usable secret follows `secret`, which has `index`.
+    init(
+        after secret: Secret, index: Int, tep: TEP, aead: AEADAlgorithm, role: Role, lookAhead: Int, limit: Int,
+        crypto: any CryptoProvider
+    ) {
+        self.tep = tep
+        self.aead = aead
+        self.role = role
+        self.lookAhead = max(1, lookAhead)
+        self.limit = limit
+        self.crypto = crypto
+        cursor = Link(index: index + 1, secret: crypto.nextSecret(after: secret))
+        oldestPending = index + 1
+    }
+
+    /// The lowest index that neither side has named, as far as this end knows.
+    public var nextIndex: Int { cursor.index }
+    public var isExhausted: Bool { cursor.index > limit }
+
+    /// The active opener's next secret; nil at the limit. It is used up by this call, whatever becomes of it.
+    public func propose() -> ChainEntry? {
+        guard !isExhausted else { return nil }
+        let entry = entry(cursor.index, cursor.secret)
+        advance()
+        table[peerHalf(entry.id)] = nil
+        extendTable()
+        return entry
+    }
+
+    /// The secret a peer names, if it may still be accepted: one dictionary lookup where it may not.
+    ///
+    /// Found again until it is spent: several connections may try the same secret, each with a nonce of its own.
+    public func find(_ half: HalfID) -> ChainEntry? {
+        buildTable()
+        guard let index = table[half] else { return nil }
+        while cursor.index <= index {
+            pending[cursor.index] = cursor.secret
+            advance()
+        }
+        trimPending()
+        extendTable()
+        return pending[index].map { entry(index, $0) }
+    }
+
+    /// Uses up a secret that was found. The first connection to authenticate a frame under it may go on.
+    /// - Returns: false where it was spent before, proposed here, or is too old: the connection must not go on.
+    public func spend(_ index: Int) -> Bool {
+        guard let secret = pending.removeValue(forKey: index) else { return false }
+        table[peerHalf(crypto.resumptionID(of: secret))] = nil
+        return true
+    }
+
+    /// The halves that ``find(_:)`` knows.
+    var acceptableHalves: some Collection<HalfID> {
+        buildTable()
+        return table.keys
+    }
+
+    private func advance() {
+        cursor = Link(index: cursor.index + 1, secret: crypto.nextSecret(after: cursor.secret))
+    }
+
+    private func trimPending() {
+        while pending.count > pendingLimit {
+            _ = spend(oldestPending)
+            oldestPending += 1
+        }
+    }
+
+    // MARK: Names
+
+    private func entry(_ index: Int, _ secret: Secret) -> ChainEntry {
+        ChainEntry(index: index, secret: secret, id: crypto.resumptionID(of: secret))
+    }
+
+    private func peerHalf(_ id: ResumptionID) -> HalfID { id.half(sentBy: role.other) }
+
+    private func buildTable() {
+        guard tableEnd == nil, !isExhausted else { return }
+        enter(cursor)
+        extendTable()
+    }
+
+    private func enter(_ link: Link) {
+        table[peerHalf(crypto.resumptionID(of: link.secret))] = link.index
+        tableEnd = link
+    }
+
+    /// Keeps ``lookAhead`` indices in the table from the cursor on.
+    private func extendTable() {
+        while let end = tableEnd, end.index < limit, end.index - cursor.index < lookAhead - 1 {
+            enter(Link(index: end.index + 1, secret: crypto.nextSecret(after: end.secret)))
+        }
+    }
+}

@@ -1,0 +1,208 @@
+public import PacketWire
+
+/// The sessions of one host that later connections may resume (RFC 8548 section 3.5), in memory only.
+///
+/// A session is known by the names of its secrets, not by an address; addresses only tell the active opener which
+/// session to propose. Bounded: the least recently used session goes first. Times are milliseconds on any
+/// monotonic clock, the same for all calls.
+public struct SessionCache {
+    /// One session as reports show it: never its secrets.
+    public struct Entry: Hashable, Sendable {
+        public let tep: TEP
+        public let aead: AEADAlgorithm
+        /// Our role in the original session.
+        public let role: Role
+        /// The lowest index not used yet.
+        public let nextIndex: Int
+        /// Addresses the session is proposed to.
+        public let peers: [IPAddress]
+        public let ageMilliseconds: Int64
+    }
+
+    private struct Session {
+        let chain: SecretChain
+        let stored: Int64
+        var peers: [IPAddress]
+        /// What ``halves`` holds of this session.
+        var names: [HalfID] = []
+        var newer: Int?
+        var older: Int?
+    }
+
+    /// How many secrets of a session ahead of the last one used are recognised.
+    public let lookAhead: Int
+    private let limit: Int
+    private let maximumAge: Int64
+    private var sessions: [Int: Session] = [:]
+    private var numbers: [ObjectIdentifier: Int] = [:]
+    private var halves: [HalfID: Int] = [:]
+    private var addresses: [IPAddress: [Int]] = [:]
+    private var nextNumber = 0
+    /// The ends of the list by use.
+    private var newest: Int?
+    private var oldest: Int?
+
+    /// A peer's addresses that are remembered for one session.
+    private static let peerLimit = 32
+
+    /// - Parameters:
+    ///   - limit: sessions kept at most.
+    ///   - lookAhead: how far ahead a peer may be in a session's secrets; for ``store(_:peer:now:)``'s callers.
+    ///   - maximumAgeMilliseconds: since the original key exchange.
+    ///   - crypto: what the chains use.
+    public init(limit: Int, lookAhead: Int, maximumAgeMilliseconds: Int64, crypto: any CryptoProvider) {
+        self.limit = max(0, limit)
+        self.lookAhead = lookAhead
+        maximumAge = maximumAgeMilliseconds
+    }
+
+    public var count: Int { sessions.count }
+
+    // MARK: In and out
+
+    /// Keeps a session; a chain that is here already is not stored again.
+    public mutating func store(_ chain: SecretChain, peer: IPAddress, now: Int64) {
+        guard limit > 0, numbers[ObjectIdentifier(chain)] == nil else { return }
+        while sessions.count >= limit, let oldest { remove(oldest) }
+        let number = nextNumber
+        nextNumber += 1
+        sessions[number] = Session(chain: chain, stored: now, peers: [peer])
+        numbers[ObjectIdentifier(chain)] = number
+        addresses[peer, default: []].append(number)
+        link(number)
+        rename(number)
+    }
+
+    /// The next secret of the youngest session with a host at `address`; used up by this call.
+    public mutating func propose(
+        to address: IPAddress, allowing teps: [TEP], now: Int64
+    ) -> (chain: SecretChain, entry: ChainEntry)? {
+        for number in (addresses[address] ?? []).reversed() {
+            guard isAlive(number, now), let chain = sessions[number]?.chain, teps.contains(chain.tep),
+                let entry = chain.propose()
+            else { continue }
+            touch(number)
+            return (chain, entry)
+        }
+        return nil
+    }
+
+    /// The secret a peer names, whatever address it comes from.
+    public mutating func find(
+        _ half: HalfID, tep: TEP, now: Int64
+    ) -> (chain: SecretChain, entry: ChainEntry)? {
+        guard let number = halves[half], isAlive(number, now), let chain = sessions[number]?.chain,
+            chain.tep == tep, let entry = chain.find(half)
+        else { return nil }
+        touch(number)
+        return (chain, entry)
+    }
+
+    /// Uses up a secret that was found; false where it may not be used (see ``SecretChain/spend(_:)``).
+    ///
+    /// Works for a session that was evicted meanwhile, too.
+    public mutating func spend(_ chain: SecretChain, _ index: Int) -> Bool {
+        guard chain.spend(index) else { return false }
+        if let number = numbers[ObjectIdentifier(chain)] { touch(number) }
+        return true
+    }
+
+    /// Forgets everything. Connections that use secrets already keep them.
+    public mutating func flush() {
+        sessions = [:]
+        numbers = [:]
+        halves = [:]
+        addresses = [:]
+        newest = nil
+        oldest = nil
+    }
+
+    /// Forgets one session (RFC 8548 section 3.5: an application may ask for it).
+    public mutating func remove(_ chain: SecretChain) {
+        if let number = numbers[ObjectIdentifier(chain)] { remove(number) }
+    }
+
+    // MARK: Addresses
+
+    /// Another address of the same peer, proved by an authenticated join or resumption.
+    public mutating func learn(_ address: IPAddress, for chain: SecretChain) {
+        guard let number = numbers[ObjectIdentifier(chain)], var session = sessions[number],
+            !session.peers.contains(address), session.peers.count < Self.peerLimit
+        else { return }
+        session.peers.append(address)
+        sessions[number] = session
+        addresses[address, default: []].append(number)
+    }
+
+    /// Whether there is a session to propose to a host at `address`.
+    public func knows(_ address: IPAddress) -> Bool { addresses[address] != nil }
+
+    /// For reports, most recently used first.
+    public func entries(now: Int64) -> [Entry] {
+        var result: [Entry] = []
+        var next = newest
+        while let number = next, let session = sessions[number] {
+            let chain = session.chain
+            result.append(
+                Entry(
+                    tep: chain.tep, aead: chain.aead, role: chain.role, nextIndex: chain.nextIndex,
+                    peers: session.peers, ageMilliseconds: max(0, now &- session.stored)))
+            next = session.older
+        }
+        return result
+    }
+
+    // MARK: Bookkeeping
+
+    /// Removes the session where its time is over.
+    private mutating func isAlive(_ number: Int, _ now: Int64) -> Bool {
+        guard let session = sessions[number] else { return false }
+        if now &- session.stored <= maximumAge { return true }
+        remove(number)
+        return false
+    }
+
+    private mutating func touch(_ number: Int) {
+        unlink(number)
+        link(number)
+        rename(number)
+    }
+
+    /// Brings ``halves`` in line with what the chain accepts now.
+    private mutating func rename(_ number: Int) {
+        guard let session = sessions[number] else { return }
+        forgetNames(session, number)
+        let names = Array(session.chain.acceptableHalves)
+        for name in names { halves[name] = number }
+        sessions[number]?.names = names
+    }
+
+    private mutating func forgetNames(_ session: Session, _ number: Int) {
+        for name in session.names where halves[name] == number { halves[name] = nil }
+    }
+
+    private mutating func remove(_ number: Int) {
+        unlink(number)
+        guard let session = sessions.removeValue(forKey: number) else { return }
+        numbers[ObjectIdentifier(session.chain)] = nil
+        forgetNames(session, number)
+        for peer in session.peers {
+            addresses[peer]?.removeAll { $0 == number }
+            if addresses[peer]?.isEmpty == true { addresses[peer] = nil }
+        }
+    }
+
+    private mutating func link(_ number: Int) {
+        sessions[number]?.older = newest
+        sessions[number]?.newer = nil
+        if let newest { sessions[newest]?.newer = number }
+        newest = number
+        oldest = oldest ?? number
+    }
+
+    private mutating func unlink(_ number: Int) {
+        guard let session = sessions[number] else { return }
+        if let newer = session.newer { sessions[newer]?.older = session.older } else { newest = session.older }
+        if let older = session.older { sessions[older]?.newer = session.newer } else { oldest = session.newer }
+    }
+}

@@ -1,0 +1,132 @@
+import PacketWire
+import Tcpcrypt
+import Testing
+
+/// Agreement with the second implementation, Scripts/verify-vectors.py.
+@Suite struct GoldenTests {
+    @Test func allAreThere() { #expect(GoldenSession.all.count == 12) }
+
+    /// Both hosts of the recorded key exchange.
+    private func exchange(_ golden: GoldenSession) throws -> (a: ConnectionSecret, b: ConnectionSecret) {
+        let tep = try #require(TEP(rawValue: golden.tep))
+        let aead = try #require(AEADAlgorithm(rawValue: golden.aead))
+        let transcript = golden.syn.hex + golden.synAck.hex
+        let host = KeyExchangeA(
+            tep: tep, aeads: golden.offered.compactMap(AEADAlgorithm.init), transcript: transcript,
+            crypto: provider, random: ScriptedRandom(golden.nonceA.hex, golden.privateA.hex))
+        #expect(host.init1 == golden.init1.hex)
+        let reply = try KeyExchangeB.respond(
+            init1: host.init1.span, tep: tep, aeads: [aead] + AEADAlgorithm.allCases, transcript: transcript,
+            crypto: provider, random: ScriptedRandom(golden.nonceB.hex, golden.privateB.hex))
+        #expect(reply.init2 == golden.init2.hex)
+        return (try host.finish(init2: reply.init2.span), reply.secret)
+    }
+
+    /// RFC 8548 sections 3.3, 3.4, 4.1.
+    @Test(arguments: GoldenSession.all)
+    func keyExchange(_ golden: GoldenSession) throws {
+        let (a, b) = try exchange(golden)
+        for end in [a, b] {
+            #expect(end.secret.array == golden.prk.hex)
+            #expect(end.sessionID(provider) == golden.sessionID.hex)
+            #expect(end.aead.rawValue == golden.aead)
+            #expect(!end.resumed && end.index == 0)
+        }
+        try check(golden.frames, a, b)
+    }
+
+    /// RFC 8548 sections 3.6 to 3.8: the same frames, and each end opens the other's.
+    private func check(
+        _ frames: [GoldenSession.GoldenFrame], _ a: ConnectionSecret, _ b: ConnectionSecret
+    ) throws {
+        var (fromA, toA) = a.streams(provider)
+        var (fromB, toB) = b.streams(provider)
+        for frame in frames {
+            let bytes = frame.frame.hex
+            var sealer = frame.sender == "A" ? fromA : fromB
+            var opener = frame.sender == "A" ? toB : toA
+            let sealed = sealer.frame(
+                frame.data.hex, urgent: frame.urgent, fin: frame.fin, rekey: frame.rekey, offset: frame.offset)
+            #expect(sealed == bytes)
+            let opened = opener.data(bytes, offset: frame.offset)
+            let result = try #require(opened)
+            #expect(result.data == frame.data.hex)
+            #expect(result.opened.urgent == frame.urgent)
+            #expect(result.opened.fin == frame.fin)
+            #expect(result.opened.rekey == frame.rekey)
+            #expect(sealer.generation == frame.generation && opener.generation == frame.generation)
+            if frame.sender == "A" { (fromA, toB) = (sealer, opener) } else { (fromB, toA) = (sealer, opener) }
+        }
+    }
+
+    /// RFC 8548 section 3.5.
+    @Test(arguments: GoldenSession.all)
+    func resumption(_ golden: GoldenSession) throws {
+        let (a, b) = try exchange(golden)
+        let chains = (
+            a: a.sessionChain(provider, lookAhead: 4), b: b.sessionChain(provider, lookAhead: 4)
+        )
+        for (index, expected) in golden.resumptions.enumerated() {
+            try resume(expected, golden.chain[index], chains.a, chains.b)
+        }
+        #expect(chains.a.nextIndex == golden.resumptions.count + 1)
+    }
+
+    /// The article JoinChains.
+    @Test(arguments: GoldenSession.all)
+    func join(_ golden: GoldenSession) throws {
+        let (a, b) = try exchange(golden)
+        for expected in golden.joins {
+            let chain = { (end: ConnectionSecret, local: Role) throws in
+                end.joinChain(
+                    provider, opener: try #require(Role(rawValue: expected.opener)), localRole: local,
+                    tokenA: golden.tokenA.hex.span.loadUInt32(at: 0), tokenB: golden.tokenB.hex.span.loadUInt32(at: 0),
+                    lookAhead: 8, limit: 100)
+            }
+            let (chainA, chainB) = (try chain(a, .a), try chain(b, .b))
+            let opening = expected.opener == "A" ? chainA : chainB
+            let first = try #require(opening.propose())
+            #expect(first.secret.array == expected.chain[0].secret.hex)
+            try resume(expected.connection, expected.chain[1], chainA, chainB)
+        }
+    }
+
+    /// One resumed connection, from SYN to frames, against the recording.
+    private func resume(
+        _ expected: GoldenSession.Resumption, _ link: GoldenSession.Link, _ chainA: SecretChain, _ chainB: SecretChain
+    ) throws {
+        let isA = expected.openerRole == "A"
+        let (opening, accepting) = isA ? (chainA, chainB) : (chainB, chainA)
+        let (ours, theirs) =
+            isA ? (expected.nonceA.hex, expected.nonceB.hex) : (expected.nonceB.hex, expected.nonceA.hex)
+        let entry = try #require(opening.propose())
+        #expect(entry.index == link.index)
+        #expect(entry.secret.array == link.secret.hex)
+        #expect(entry.id.a.bytes + entry.id.b.bytes == link.resume.hex)
+
+        let offer = ENOOffer.resuming(entry, of: opening, nonce: ours)
+        #expect(offer.option == expected.syn.hex)
+        let outcome = ENOAnswer.answer(to: offer.option.span, teps: [opening.tep]) { half, tep, nonce in
+            #expect(tep == opening.tep && nonce == ours)
+            return accepting.find(half).map { ResumptionMatch(chain: accepting, entry: $0, nonce: theirs) }
+        }
+        guard case .resumed(let match, let peerNonce, let option, let transcript) = outcome else {
+            Issue.record("not resumed: \(outcome)")
+            return
+        }
+        #expect(option == expected.synAck.hex && peerNonce == ours)
+        #expect(transcript == expected.syn.hex + expected.synAck.hex)
+        #expect(offer.conclude(option) == .resumed(peerNonce: theirs, transcript: transcript))
+        #expect(accepting.spend(match.entry.index))
+
+        let active = ConnectionSecret(
+            resuming: entry, of: opening,
+            sessionNonce: ConnectionSecret.sessionNonce(of: opening, local: ours, peer: theirs) + expected.extra.hex)
+        let passive = ConnectionSecret(
+            resuming: match.entry, of: accepting,
+            sessionNonce: ConnectionSecret.sessionNonce(of: accepting, local: theirs, peer: ours) + expected.extra.hex)
+        #expect(active.sessionID(provider) == expected.sessionID.hex)
+        #expect(passive.sessionID(provider) == expected.sessionID.hex)
+        try check(expected.frames, isA ? active : passive, isA ? passive : active)
+    }
+}
