@@ -23,7 +23,7 @@ public protocol ControlMessage: Sendable, Hashable {
 
 extension ControlMessage {
     /// The message as a line of JSON in UTF-8, its line feed included.
-    public var line: [UInt8] { Array(json.text.utf8) + [0x0A] }
+    public var line: [UInt8] { json.utf8 + [0x0A] }
 
     /// - Parameters:
     ///   - line: one line without its line feed.
