@@ -13,6 +13,7 @@ let house: [SwiftSetting] = [
 
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
@@ -35,7 +36,7 @@ let package = Package(
         // Pure: packets in, values out.
         .target(name: "PacketWire", swiftSettings: house),
         .target(name: "Tcpcrypt", dependencies: ["PacketWire"], swiftSettings: house),
-        .target(name: "FlowEngine", dependencies: ["PacketWire", "Tcpcrypt", deque], swiftSettings: house),
+        .target(name: "FlowEngine", dependencies: ["PacketWire", "Tcpcrypt", deque, heap], swiftSettings: house),
         .target(name: "ControlProtocol", swiftSettings: house),
 
         // The rim: C libraries, sockets, threads.
@@ -64,10 +65,12 @@ let package = Package(
                 arguments, logging, system,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: house),
+            exclude: ["tcpcryptd.8", "tcpcryptd.conf.5"], swiftSettings: house),
         .executableTarget(
-            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments], swiftSettings: house),
+            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments],
+            exclude: ["tcpcryptctl.8"], swiftSettings: house),
 
         // Tests.
         .target(
@@ -91,7 +94,7 @@ let package = Package(
         .testTarget(
             name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient"],
+            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient", logging],
             swiftSettings: house),
     ]
 )

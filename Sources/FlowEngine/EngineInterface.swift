@@ -46,10 +46,12 @@ public struct PacketMetadata: Sendable {
     public var interface: UInt32
     /// MTU of that device in bytes, 0 where unknown.
     public var mtu: Int
+    /// False where nobody has verified the TCP checksum of an inbound packet yet.
+    public var isChecksumVerified: Bool
 
     public init(
         id: PacketID, direction: Direction, mark: UInt32 = 0, isGSO: Bool = false, interface: UInt32 = 0,
-        mtu: Int = 0
+        mtu: Int = 0, isChecksumVerified: Bool = true
     ) {
         self.id = id
         self.direction = direction
@@ -57,6 +59,7 @@ public struct PacketMetadata: Sendable {
         self.isGSO = isGSO
         self.interface = interface
         self.mtu = mtu
+        self.isChecksumVerified = isChecksumVerified
     }
 }
 
@@ -122,7 +125,8 @@ public enum Action: Sendable, Hashable {
     case drop(PacketID)
     /// Send towards the peer.
     case inject(Range<Int>, Egress)
-    /// Hand to the local kernel as if it had arrived from the peer (resets and probes; no payload).
+    /// Hand to the local kernel as if it had arrived from the peer: resets, probes, and data that the kernel lost.
+    /// Up to 64 KB.
     case injectLocal(Range<Int>)
     /// Destroy the local socket (SOCK_DESTROY); the application sees an error.
     case destroySocket(FlowTuple)
@@ -210,6 +214,8 @@ public enum AbortReason: String, Sendable, Hashable {
     case publicKey = "invalid public key"
     case cipher = "peer chose an AEAD we did not offer"
     case unsignedFIN = "FIN without FINp"
+    case dataAfterFIN = "data behind FINp"
+    case secretReused = "session secret used before"
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"
     case shutdown = "daemon stopped"

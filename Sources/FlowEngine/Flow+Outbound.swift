@@ -1,3 +1,4 @@
+import DequeModule
 import PacketWire
 import Tcpcrypt
 
@@ -11,7 +12,7 @@ extension Flow {
             // Only a reset can precede the end of the handshake here.
             output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .observing:
-            observeOutbound(bytes, arrival, &output)
+            observe(bytes, arrival, &output)
         case .plain:
             output.actions.append(.accept(arrival.metadata.id, .plain))
         case .aborted:
@@ -32,7 +33,10 @@ extension Flow {
         remember(packet, options, arrival)
         if packet.flags.contains(.ack) {
             receive.acknowledge(inOrigin.offset(of: packet.acknowledgment, near: receive.acknowledgedK))
+            receive.advertise(header.localWindow)
+            if progressDeadline == nil { armProgressTimer(arrival.now) }
         }
+        if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
         if packet.flags.contains(.rst) {
             emitReset(bytes, options, arrival, &output)
         } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {
@@ -47,11 +51,10 @@ extension Flow {
     /// Keeps what packets of our own need to look like the kernel's.
     private func remember(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ arrival: Arrival) {
         header.window = packet.window
+        header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
-        guard let timestamps = options.timestamps else { return }
-        header.timestampValue = timestamps.value
-        header.timestampTaken = arrival.now
+        header.note(timestamps: options, arrival.now)
     }
 
     // MARK: Pure acknowledgements
@@ -60,7 +63,7 @@ extension Flow {
         _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         let packet = arrival.packet
-        var options = outboundOptions(kernelOptions)
+        let options = outboundOptions(kernelOptions)
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         var w = pureAckW(k)
         var flags = packet.flags
@@ -73,10 +76,12 @@ extension Flow {
                 armEngineTimer(arrival.now)
             }
         }
-        var ignored = TCPOptions()
-        swap(&ignored, &options)
-        let start = emitSingle(w, flags: flags, options: ignored, template: bytes, arrival, &output)
-        if start { send.sentW = max(send.sentW, w.upperBound) }
+        let range = compose(
+            fields(at: w.lowerBound, flags: flags), options: options, like: packet, template: bytes, ciphertext: w,
+            checksum: .full, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+        ackOwed = false
+        send.sentW = max(send.sentW, w.upperBound)
     }
 
     /// The opener's engine-owned bytes still have to reach the peer for the first time.
@@ -98,28 +103,26 @@ extension Flow {
         return w..<w
     }
 
-    private func emitSingle(
-        _ w: Range<Int>, flags: TCPFlags, options: borrowing TCPOptions, template: Span<UInt8>, _ arrival: Arrival,
-        _ output: inout Output
-    ) -> Bool {
-        let range = compose(
-            fields(at: w.lowerBound, flags: flags), options: options, like: arrival.packet, template: template,
-            ciphertext: w, checksum: .full, &output)
-        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
-        ackOwed = false
-        return true
-    }
-
     /// The kernel's options with SACK blocks in W and, where due, the empty ENO option.
-    private func outboundOptions(_ kernel: borrowing TCPOptions) -> TCPOptions {
+    ///
+    /// - Parameter limit: bytes of options the packet has room for; those of the kernel always fit.
+    private func outboundOptions(_ kernel: borrowing TCPOptions, limit: Int = TCPOptions.capacity) -> TCPOptions {
         var options = copy kernel
         let blocks = kernel.sackBlocks
         options.remove(TCPOptionKind.sack)
         appendENO(to: &options)
         if !blocks.isEmpty || !receive.held.isEmpty {
-            appendSACK(to: &options, kernelBlocks: blocks.compactMap(wireBlock), latest: nil)
+            appendSACK(
+                to: &options, kernelBlocks: blocks.compactMap(wireBlock), latest: nil,
+                limit: max(kernel.paddedCount, limit))
         }
         return options
+    }
+
+    /// How many bytes of options a data packet may have before it no longer fits the path.
+    private func optionLimit(_ w: Range<Int>, _ kernel: borrowing TCPOptions, _ metadata: PacketMetadata) -> Int {
+        // The kernel chose the size of the segments of a super-packet by the MSS it was told and its own options.
+        metadata.isGSO ? kernel.paddedCount + Frame.overhead : segmentLimit(0) - w.count
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {
@@ -195,15 +198,17 @@ extension Flow {
         let isFIN = packet.flags.contains(.fin) && send.finK == end
         let start = max(send.map.w(startingAt: first), send.retransmittableW)
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
-        let options = outboundOptions(kernelOptions)
+        let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
+        let options = outboundOptions(kernelOptions, limit: limit)
         if start < stop || (isFIN && send.acknowledgedW < send.nextW) {
             emit(
                 min(start, stop)..<stop, fin: isFIN, flags: packet.flags, options: options, template: bytes, arrival,
                 &output)
         } else {
             drop(arrival.metadata.id, &output)
-            // Nothing of it fits the peer's window: ask for the window, as a zero-window probe does.
-            if !isNew && !send.backlog.isEmpty { injectProbe(now: arrival.now, &output) }
+            // The kernel missed an acknowledgement, or nothing of this fits the peer's window: ask, as a zero-window
+            // probe does.
+            if !isNew { injectProbe(now: arrival.now, &output) }
         }
     }
 
@@ -243,41 +248,44 @@ extension Flow {
             guard length > 0, isWorthIt else { return done }
             let isLast = length == rest
             sealFrame(
-                data.extracting(done..<done + length), fin: fin && isLast, rekey: false, urgent: urgent)
+                data.extracting(done..<done + length), fin: fin && isLast, rekey: false, urgent: urgent,
+                &host.frameScratch)
             done += length
             if isLast && fin { send.appendFIN(frame: [UInt8]().span) }
         }
-        if fin && send.finK == nil {
-            let length = Frame.length(data: 0, urgent: false)
-            guard sealIntoScratch([UInt8]().span, length: length, fin: true, rekey: false, urgent: nil) else {
-                return done
-            }
-            send.appendFIN(frame: host.frameScratch.span.extracting(0..<length))
-        }
+        if fin && send.finK == nil { sealFIN(&host.frameScratch) }
         return done
     }
 
-    /// Seals one frame at the end of the stream.
-    private func sealFrame(_ data: Span<UInt8>, fin: Bool, rekey: Bool, urgent: UInt16?) {
-        let length = Frame.length(data: data.count, urgent: urgent != nil)
-        guard sealIntoScratch(data, length: length, fin: fin, rekey: rekey, urgent: urgent) else { return }
-        send.append(
-            host.frameScratch.span.extracting(0..<length), kCount: data.count, lead: urgent == nil ? 4 : 6)
+    /// Seals the empty frame with FINp that goes before a FIN without data.
+    private func sealFIN(_ scratch: inout [UInt8]) {
+        let length = Frame.length(data: 0, urgent: false)
+        guard sealInto(&scratch, [UInt8]().span, length: length, fin: true, rekey: false, urgent: nil) else { return }
+        send.appendFIN(frame: scratch.span.extracting(0..<length))
     }
 
-    private func sealIntoScratch(
-        _ data: Span<UInt8>, length: Int, fin: Bool, rekey: Bool, urgent: UInt16?
+    /// Seals one frame at the end of the stream.
+    private func sealFrame(
+        _ data: Span<UInt8>, fin: Bool, rekey: Bool, urgent: UInt16?, _ scratch: inout [UInt8]
+    ) {
+        let length = Frame.length(data: data.count, urgent: urgent != nil)
+        guard sealInto(&scratch, data, length: length, fin: fin, rekey: rekey, urgent: urgent) else { return }
+        send.append(scratch.span.extracting(0..<length), kCount: data.count, lead: urgent == nil ? 4 : 6)
+    }
+
+    private func sealInto(
+        _ scratch: inout [UInt8], _ data: Span<UInt8>, length: Int, fin: Bool, rekey: Bool, urgent: UInt16?
     ) -> Bool {
-        var scratch = host.frameScratch.mutableSpan
-        var target = scratch._mutatingExtracting(0..<length)
         host.counters.framesSealed += 1
+        var all = scratch.mutableSpan
+        var target = all._mutatingExtracting(0..<length)
         return sealer?.seal(
             data: data, urgent: urgent, fin: fin, rekey: rekey, offset: UInt64(send.nextW), into: &target) ?? false
     }
 
     /// Seals a frame without data: it owns no K, so the engine alone looks after it.
     func sealEmptyFrame(rekey: Bool) {
-        sealFrame([UInt8]().span, fin: false, rekey: rekey, urgent: nil)
+        sealFrame([UInt8]().span, fin: false, rekey: rekey, urgent: nil, &host.frameScratch)
     }
 
     // MARK: The peer's window

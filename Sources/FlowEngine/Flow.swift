@@ -42,8 +42,11 @@ final class Flow {
     var origin: Origin?
     var tep: TEP?
     var keyExchange: KeyExchangeA?
+    /// The negotiation transcript, while the acceptor waits for Init1 (RFC 8547 section 4.8).
     var transcript: [UInt8] = []
     var secret: ConnectionSecret?
+    /// The session this connection's keys began or came from.
+    var sessionChain: SecretChain?
     var sealer: FrameSealer?
     var opener: FrameOpener?
     var sessionID: [UInt8] = []
@@ -54,6 +57,8 @@ final class Flow {
 
     var mptcp: MPTCPConnection?
     var isJoin = false
+    var joinRandom: UInt32 = 0
+    var offersCapable = false
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
 
@@ -73,6 +78,8 @@ final class Flow {
     var header = HeaderMemory()
     /// The kernel's third ACK: what the engine resends must carry its MPTCP option.
     var handshakeACK: (bytes: [UInt8], packet: TCPPacket)?
+    var localOffer = SYNOffer()
+    var synsSent = 0
 
     // MARK: Time
 
@@ -81,8 +88,16 @@ final class Flow {
     var lastActivity: Instant
     var engineDeadline: Instant?
     var engineRetries = 0
-    var lastEngineSend: Instant?
     var progressDeadline: Instant?
+    /// When the engine last answered something unacceptable (RFC 5961 section 5).
+    var lastChallenge: Instant?
+    var lastRedelivery: Instant?
+    var isJournaled = false
+    var isReset = false
+    /// The last frame did not authenticate.
+    var hasFailed = false
+    /// How far the incomplete frame had come when its timer was set.
+    var progressW = 0
     var removalDeadline: Instant?
     /// The earliest entry of this flow in the engine's queue of deadlines.
     var scheduled: Instant?
@@ -108,6 +123,8 @@ final class Flow {
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
+    /// What remains is there to answer late packets.
+    var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {
@@ -134,6 +151,8 @@ struct HeaderMemory {
     var remoteScale = 0
     /// The local kernel's latest window field, as it goes on the wire.
     var window: UInt16 = 0
+    /// The same in bytes.
+    var localWindow = 0
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0
@@ -149,36 +168,4 @@ struct HeaderMemory {
     /// A packet of ours from nothing, and its layout.
     var template: [UInt8] = []
     var templatePacket: TCPPacket?
-}
-
-/// The active opener between SYN and SYN-ACK.
-struct Opening {
-    var offer: ENOOffer?
-    var proposal: (chain: SecretChain, entry: ChainEntry, nonce: [UInt8])?
-    var synsSent = 1
-    var offersCapable = false
-    var joinRandom: UInt32?
-    var scale: Int?
-    var offersTimestamps = false
-    var offersSACK = false
-    var stripTimestamps = false
-}
-
-/// The passive opener between SYN and the first ACK.
-struct Accepting {
-    enum Answer {
-        case fresh(TEP)
-        case resumed(chain: SecretChain, entry: ChainEntry, localNonce: [UInt8], peerNonce: [UInt8])
-    }
-
-    var answer: Answer
-    var option: [UInt8]
-    var synAcked = false
-    var stripTimestamps = false
-    var offersCapable = false
-    var joinRandom: UInt32?
-    var scale: Int?
-    var offersTimestamps = false
-    var offersSACK = false
-    var windowOfSYN: UInt16
 }

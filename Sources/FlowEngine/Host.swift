@@ -10,14 +10,20 @@ final class Host {
     var tracker = MPTCPTracker()
     var sessions: SessionCache
     var heldPackets = 0
-    /// Room for one frame and for its plaintext.
+    /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
+    /// three, because opening one may lead to sealing another.
     var frameScratch = [UInt8](repeating: 0, count: 70_000)
     var plainScratch = [UInt8](repeating: 0, count: 70_000)
+    var unitScratch = [UInt8](repeating: 0, count: 70_000)
+
+    /// Session secrets a peer may be ahead of us: lost connections in a row.
+    static let sessionLookAhead = 16
 
     init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
-        sessions = SessionCache(limit: 100_000, lookAhead: 16, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
+        sessions = SessionCache(
+            limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
     }
 }

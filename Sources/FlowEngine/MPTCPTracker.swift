@@ -17,7 +17,7 @@ final class MPTCPConnection {
     var acceptingChain: SecretChain?
     /// The session the connection's keys came from; a peer address that joins is learnt for it.
     var sessionChain: SecretChain?
-    var subflows = 0
+    var subflows = 1
     /// When the last subflow went; the connection outlives it for a while (make after break).
     var emptySince: Instant?
 
@@ -138,6 +138,11 @@ struct RecentSet<Element: Hashable> {
     init(limit: Int) { half = max(1, limit / 2) }
 
     func contains(_ element: Element) -> Bool { young.contains(element) || old.contains(element) }
+
+    mutating func remove(_ element: Element) {
+        young.remove(element)
+        old.remove(element)
+    }
 
     mutating func insert(_ element: Element) {
         young.insert(element)

@@ -26,6 +26,9 @@ struct ReceiveStream: Sendable {
     var deliveredK = 0
     /// The engine has acknowledged this much on its own account, in W.
     var promisedW = 0
+    /// Packets that were delivered after the peer had been told that they arrived, until the kernel acknowledges
+    /// them: nobody else would send them again.
+    private(set) var promisedPackets: Deque<HeldPacket> = []
     /// W offset behind the frame that carried FINp.
     var signedEndW: Int?
     /// K offset of the FIN, once delivered.
@@ -34,6 +37,8 @@ struct ReceiveStream: Sendable {
     var consecutiveFailures = 0
     /// K offset behind the last urgent byte (RFC 8548 section 3.7).
     var urgentEndK = 0
+    /// W offset the local kernel's window ended at when it was widest.
+    private(set) var rightEdge = 0
 
     /// W offset of the next frame.
     var nextW: Int { map.wEnd }
@@ -50,6 +55,12 @@ struct ReceiveStream: Sendable {
         contiguousW = max(contiguousW, nextW)
     }
 
+    /// A message of the key exchange: it owns W but no K.
+    mutating func appendEngineOwned(_ wCount: Int) {
+        map.append(kCount: 0, wCount: wCount, lead: wCount)
+        contiguousW = max(contiguousW, nextW)
+    }
+
     mutating func appendFIN() {
         finK = nextK
         map.append(kCount: 1, wCount: 1, lead: 0)
@@ -62,7 +73,18 @@ struct ReceiveStream: Sendable {
         deliveredK = max(deliveredK, k)
         plaintext.discard(before: k)
         map.discard(k: k, w: nextW)
+        while let first = promisedPackets.first, map.k(standingBelow: first.w.upperBound) <= k {
+            promisedPackets.removeFirst()
+        }
     }
+
+    /// Keeps a packet whose data was acknowledged before the kernel had it.
+    mutating func keepPromised(_ packet: HeldPacket) {
+        if packet.w.lowerBound < promisedW { promisedPackets.append(packet) }
+    }
+
+    /// Notes the window that goes out with an acknowledgement.
+    mutating func advertise(_ window: Int) { rightEdge = max(rightEdge, acknowledgedW(acknowledgedK) + window) }
 
     /// What to acknowledge to the peer when the kernel acknowledges `k`.
     func acknowledgedW(_ k: Int) -> Int { max(promisedW, map.w(acknowledging: min(k, nextK))) }
@@ -84,6 +106,9 @@ struct ReceiveStream: Sendable {
         }
         return false
     }
+
+    /// Whether a FIN at `w` is held.
+    func holdsFIN(at w: Int) -> Bool { held.contains { $0.isFIN && $0.w.upperBound == w } }
 
     mutating func hold(_ packet: HeldPacket) {
         var index = held.count

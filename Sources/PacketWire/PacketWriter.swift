@@ -70,12 +70,24 @@ extension TCPPacket {
         output.store(sum.value, at: 10)
     }
 
-    private func finishChecksum(_ mode: ChecksumMode, of output: inout MutableSpan<UInt8>) {
+    /// Whether the TCP checksum over `bytes`, which this packet was parsed from, is right.
+    public func hasValidChecksum(in bytes: Span<UInt8>) -> Bool {
+        var sum = pseudoHeader(tcpCount: payload.upperBound - tcpOffset)
+        sum.add(bytes.extracting(tcpOffset..<payload.upperBound))
+        return sum.value == 0
+    }
+
+    private func pseudoHeader(tcpCount: Int) -> Checksum {
         var sum = Checksum()
         sum.add(source.address)
         sum.add(destination.address)
         sum.add(word: 6)
-        sum.add(word: UInt16(truncatingIfNeeded: output.count - tcpOffset))
+        sum.add(word: UInt16(truncatingIfNeeded: tcpCount))
+        return sum
+    }
+
+    private func finishChecksum(_ mode: ChecksumMode, of output: inout MutableSpan<UInt8>) {
+        var sum = pseudoHeader(tcpCount: output.count - tcpOffset)
         switch mode {
         case .full:
             sum.add(output.span.extracting(tcpOffset..<output.count))

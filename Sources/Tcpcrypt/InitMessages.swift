@@ -14,7 +14,10 @@ public enum KeyExchangeError: Error, Hashable, Sendable {
 
 /// The first message of host A's stream (RFC 8548 section 4.1).
 public struct Init1: Hashable, Sendable {
-    static let magic: UInt32 = 0x1510_1a0e
+    /// Magic number and total length: what ``messageLength(prefix:)`` wants to see.
+    public static let prefixLength = 8
+    /// What the message begins with, big-endian (RFC 8548 section 4.1).
+    public static let magic: UInt32 = 0x1510_1a0e
     /// sym_cipher_list as sent, unknown identifiers included.
     public let ciphers: [UInt16]
     /// N_A, 32 bytes.

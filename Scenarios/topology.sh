@@ -1,0 +1,154 @@
+# Networks for scenarios. Every namespace carries the scenario's process id in its name and is deleted by clean_up.
+#
+# two_paths: host a reaches b over two routers, IPv4 and IPv6; path i is chosen by a's address.
+#
+#                 +- 10.71.1.0/24 - r1 - 10.72.1.0/24 -+
+#     a  p1 .1 ---+                                    +--- p1 .1  b
+#        p2 .1 ---+                                    +--- p2 .1
+#                 +- 10.71.2.0/24 - r2 - 10.72.2.0/24 -+
+#
+#     IPv6 alike: fd71:i::1 at a, fd72:i::1 at b. Routers are .254 / ::fe, their devices `toa` and `tob`.
+#
+# one_path:   a  p1 10.71.1.1 --- r1 --- 10.72.1.1 p1  b           (the upper half of the picture)
+# direct:     a  p1 10.71.1.1 --------- 10.71.1.2 p1  b            (one wire, no router)
+# chain MTU:  a  p1 --- r1 --- (MTU) --- r2 --- p1  b              (a narrow link in the middle: path MTU discovery)
+
+a4=10.71.1.1 b4=10.72.1.1 a6=fd71:1::1 b6=fd72:1::1
+a4_second=10.71.2.1 b4_second=10.72.2.1 a6_second=fd71:2::1 b6_second=fd72:2::1
+
+add_host() {
+    local name=$prefix-$1
+    ip netns add "$name"
+    namespaces+=("$name")
+    ip -n "$name" link set lo up
+    # Loose on purpose: with two paths the way back is not always the way there.
+    ip netns exec "$name" sysctl -q -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
+        net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0
+    # The same on every machine; with bbr and MPTCP the numbers without any daemon vary between 0.2 and 6 Gbit/s (measured).
+    ip netns exec "$name" sysctl -q -w net.ipv4.tcp_congestion_control=cubic 2>/dev/null ||
+        ip netns exec "$name" sysctl -q -w net.ipv4.tcp_congestion_control=reno
+}
+
+add_router() {
+    add_host "$1"
+    on "$1" sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+}
+
+# link HOST DEVICE ADDRESS4 ADDRESS6 HOST DEVICE ADDRESS4 ADDRESS6
+link() {
+    ip link add "$2" netns "$prefix-$1" type veth peer name "$6" netns "$prefix-$5"
+    address "$1" "$2" "$3" "$4"
+    address "$5" "$6" "$7" "$8"
+}
+
+address() {
+    ip -n "$prefix-$1" address add "$3" dev "$2"
+    ip -n "$prefix-$1" -6 address add "$4" dev "$2" nodad
+    ip -n "$prefix-$1" link set "$2" up
+}
+
+# path NUMBER: router r<n> between p<n> of both hosts; addresses of a's path n are routed over it from both sides.
+path() {
+    local n=$1
+    add_router "r$n"
+    link a "p$n" "10.71.$n.1/24" "fd71:$n::1/64" "r$n" toa "10.71.$n.254/24" "fd71:$n::fe/64"
+    link "r$n" tob "10.72.$n.254/24" "fd72:$n::fe/64" b "p$n" "10.72.$n.1/24" "fd72:$n::1/64"
+    # a: to b's address on this path, and, from its own address on this path, to anything of b.
+    ip -n "$prefix-a" route add "10.72.$n.0/24" via "10.71.$n.254"
+    ip -n "$prefix-a" -6 route add "fd72:$n::/64" via "fd71:$n::fe"
+    ip -n "$prefix-a" rule add from "10.71.$n.0/24" lookup "10$n"
+    ip -n "$prefix-a" -6 rule add from "fd71:$n::/64" lookup "10$n"
+    ip -n "$prefix-a" route add 10.72.0.0/16 via "10.71.$n.254" table "10$n"
+    ip -n "$prefix-a" -6 route add fd72::/16 via "fd71:$n::fe" table "10$n"
+    # b and the router: back to a's address on this path, and to any address of b behind the link.
+    ip -n "$prefix-b" route add "10.71.$n.0/24" via "10.72.$n.254"
+    ip -n "$prefix-b" -6 route add "fd71:$n::/64" via "fd72:$n::fe"
+    ip -n "$prefix-r$n" route add 10.72.0.0/16 via "10.72.$n.1"
+    ip -n "$prefix-r$n" -6 route add fd72::/16 via "fd72:$n::1"
+}
+
+mptcp_limits() {
+    local host
+    for host in a b; do on "$host" ip mptcp limits set subflows 4 add_addr_accepted 4; done
+}
+
+one_path() {
+    add_host a
+    add_host b
+    path 1
+    mptcp_limits
+}
+
+# two_paths [no-endpoint]: with a's second address as an MPTCP endpoint, so that its kernel joins over path 2.
+two_paths() {
+    one_path
+    path 2
+    if [[ ${1:-} != no-endpoint ]]; then
+        on a ip mptcp endpoint add "$a4_second" dev p2 subflow
+        on a ip mptcp endpoint add "$a6_second" dev p2 subflow
+    fi
+}
+
+direct() {
+    add_host a
+    add_host b
+    link a p1 10.71.1.1/24 fd71:1::1/64 b p1 10.71.1.2/24 fd71:1::2/64
+    b4=10.71.1.2 b6=fd71:1::2
+    mptcp_limits
+}
+
+chain() {
+    local mtu=$1
+    add_host a
+    add_host b
+    add_router r1
+    add_router r2
+    link a p1 10.71.1.1/24 fd71:1::1/64 r1 toa 10.71.1.254/24 fd71:1::fe/64
+    link r1 tob 10.73.1.1/24 fd73:1::1/64 r2 toa 10.73.1.2/24 fd73:1::2/64
+    link r2 tob 10.72.1.254/24 fd72:1::fe/64 b p1 10.72.1.1/24 fd72:1::1/64
+    ip -n "$prefix-r1" link set tob mtu "$mtu"
+    ip -n "$prefix-r2" link set toa mtu "$mtu"
+    ip -n "$prefix-a" route add default via 10.71.1.254
+    ip -n "$prefix-a" -6 route add default via fd71:1::fe
+    ip -n "$prefix-b" route add default via 10.72.1.254
+    ip -n "$prefix-b" -6 route add default via fd72:1::fe
+    ip -n "$prefix-r1" route add 10.72.1.0/24 via 10.73.1.2
+    ip -n "$prefix-r1" -6 route add fd72:1::/64 via fd73:1::2
+    ip -n "$prefix-r2" route add 10.71.1.0/24 via 10.73.1.1
+    ip -n "$prefix-r2" -6 route add fd71:1::/64 via fd73:1::1
+    mptcp_limits
+}
+
+# shape RATE [PATH...]: both directions of the paths, so that one path alone is not enough.
+shape() {
+    local rate=$1 n
+    shift
+    for n in "${@:-1 2}"; do
+        for n in $n; do
+            on "r$n" tc qdisc replace dev toa root tbf rate "$rate" burst 256k latency 50ms
+            on "r$n" tc qdisc replace dev tob root tbf rate "$rate" burst 256k latency 50ms
+        done
+    done
+}
+
+# strip ROUTER DEVICE OPTION MATCH...: a middlebox that blanks a TCP option in what it forwards out of DEVICE.
+strip() {
+    local router=$1 device=$2 option=$3
+    shift 3
+    on "$router" iptables -t mangle -A FORWARD -o "$device" -p tcp "$@" -j TCPOPTSTRIP --strip-options "$option"
+    on "$router" ip6tables -t mangle -A FORWARD -o "$device" -p tcp "$@" -j TCPOPTSTRIP --strip-options "$option"
+}
+
+# attacker: a third host x behind r1, which shares no secret with anybody. Its kernel stays silent where its raw socket speaks.
+attacker() {
+    add_host x
+    link x p1 10.74.1.1/24 fd74:1::1/64 r1 tox 10.74.1.254/24 fd74:1::fe/64
+    ip -n "$prefix-x" route add default via 10.74.1.254
+    ip -n "$prefix-x" -6 route add default via fd74:1::fe
+    ip -n "$prefix-a" route add 10.74.1.0/24 via 10.71.1.254
+    ip -n "$prefix-a" -6 route add fd74:1::/64 via fd71:1::fe
+    ip -n "$prefix-b" route add 10.74.1.0/24 via 10.72.1.254
+    ip -n "$prefix-b" -6 route add fd74:1::/64 via fd72:1::fe
+    on x iptables -A OUTPUT -p tcp -m mark ! --mark 1 -j DROP
+    on x ip6tables -A OUTPUT -p tcp -m mark ! --mark 1 -j DROP
+}

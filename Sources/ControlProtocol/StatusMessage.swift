@@ -1,0 +1,89 @@
+/// The daemon as a whole.
+public struct StatusMessage: ControlMessage {
+    /// Flows known now, by state.
+    public struct Flows: ControlMessage {
+        public var handshake: Int
+        public var encrypted: Int
+        public var plain: Int
+
+        public init(handshake: Int, encrypted: Int, plain: Int) {
+            self.handshake = handshake
+            self.encrypted = encrypted
+            self.plain = plain
+        }
+
+        public var json: JSONValue {
+            ["handshake": .integer(handshake), "encrypted": .integer(encrypted), "plain": .integer(plain)]
+        }
+
+        public init(json: JSONValue) throws(ControlProtocolError) {
+            let reader = try ObjectReader(json, "flows")
+            handshake = try reader.integer("handshake")
+            encrypted = try reader.integer("encrypted")
+            plain = try reader.integer("plain")
+        }
+    }
+
+    public var version: String
+    /// Milliseconds since the daemon started.
+    public var uptimeMilliseconds: Int
+    /// Names of the TEPs offered, in the order of preference.
+    public var teps: [String]
+    /// Names of the AEADs offered, in the order of preference.
+    public var aeads: [String]
+    /// Whether cached sessions are used (RFC 8548 section 3.5).
+    public var resumption: Bool
+    /// Destination ports of SYNs left alone (never of joins).
+    public var excludedPorts: [Int]
+    /// Numbers of the netfilter queues.
+    public var queues: [Int]
+    public var flows: Flows
+    /// Cached sessions.
+    public var sessions: Int
+    public var counters: CountersMessage
+
+    public init(
+        version: String, uptimeMilliseconds: Int, teps: [String], aeads: [String], resumption: Bool,
+        excludedPorts: [Int], queues: [Int], flows: Flows, sessions: Int, counters: CountersMessage
+    ) {
+        self.version = version
+        self.uptimeMilliseconds = uptimeMilliseconds
+        self.teps = teps
+        self.aeads = aeads
+        self.resumption = resumption
+        self.excludedPorts = excludedPorts
+        self.queues = queues
+        self.flows = flows
+        self.sessions = sessions
+        self.counters = counters
+    }
+
+    public var json: JSONValue {
+        [
+            "version": .string(version),
+            "uptime_ms": .integer(uptimeMilliseconds),
+            "teps": .strings(teps),
+            "aeads": .strings(aeads),
+            "resumption": .bool(resumption),
+            "excluded_ports": .integers(excludedPorts),
+            "queues": .integers(queues),
+            "flows": flows.json,
+            "sessions": .integer(sessions),
+            "counters": counters.json,
+        ]
+    }
+
+    public init(json: JSONValue) throws(ControlProtocolError) {
+        let reader = try ObjectReader(json, "status")
+        version = try reader.string("version")
+        uptimeMilliseconds = try reader.integer("uptime_ms")
+        teps = try reader.strings("teps")
+        aeads = try reader.strings("aeads")
+        resumption = try reader.bool("resumption")
+        excludedPorts = try reader.integers("excluded_ports")
+        queues = try reader.integers("queues")
+        flows = try Flows(json: reader.value("flows"))
+        sessions = try reader.integer("sessions")
+        counters = try CountersMessage(json: reader.value("counters"))
+    }
+}

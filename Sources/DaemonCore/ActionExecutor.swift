@@ -1,0 +1,84 @@
+import FlowEngine
+
+/// Carries out what the engine wants, in its order.
+struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
+    var kernel: Kernel
+    let journal: CrashJournal
+    let events: EventLog
+    /// Verdicts for packets that were not pending: a fault of ours, never passed on.
+    private(set) var strayVerdicts: UInt64 = 0
+
+    private let marks: MarkBits
+    private var pending: [UInt16: PendingMarks] = [:]
+
+    init(kernel: consuming Kernel, journal: CrashJournal, events: EventLog, marks: MarkBits) {
+        self.kernel = kernel
+        self.journal = journal
+        self.events = events
+        self.marks = marks
+    }
+
+    /// Packets whose verdict is pending.
+    var pendingCount: Int { pending.values.reduce(0) { $0 + $1.count } }
+
+    /// Notes a packet before the engine sees it.
+    mutating func expect(_ id: PacketID, mark: UInt32) {
+        pending[id.queue, default: PendingMarks()].insert(id.number, mark: mark)
+    }
+
+    /// - Parameter bytes: what the ranges in `actions` index.
+    mutating func execute(_ actions: [Action], _ bytes: Span<UInt8>) {
+        for action in actions {
+            switch action {
+            case .accept(let id, let mark): accept(id, mark)
+            case .replace(let id, let range, let mark): replace(id, bytes, range, mark)
+            case .drop(let id): drop(id)
+            case .inject(let range, let egress): inject(bytes, range, egress)
+            case .injectLocal(let range):
+                guard isInside(range, bytes) else { continue }
+                kernel.injectLocally(bytes.extracting(range))
+            case .destroySocket(let tuple): kernel.destroySocket(tuple)
+            case .journalAdd(let flow): remember(flow)
+            case .journalRemove(let tuple): journal.remove(tuple)
+            case .log(let event): events.log(event)
+            }
+        }
+    }
+}
+
+extension ActionExecutor where Kernel: ~Copyable {
+    private mutating func accept(_ id: PacketID, _ mark: FlowMark) {
+        guard let old = take(id) else { return }
+        kernel.accept(id, mark: marks.verdict(old, mark))
+    }
+
+    private mutating func replace(_ id: PacketID, _ bytes: Span<UInt8>, _ range: Range<Int>, _ mark: FlowMark) {
+        guard let old = take(id) else { return }
+        guard isInside(range, bytes) else { return kernel.drop(id) }
+        kernel.replace(id, with: bytes.extracting(range), mark: marks.verdict(old, mark))
+    }
+
+    private mutating func drop(_ id: PacketID) {
+        if take(id) != nil { kernel.drop(id) }
+    }
+
+    private mutating func inject(_ bytes: Span<UInt8>, _ range: Range<Int>, _ egress: Egress) {
+        guard isInside(range, bytes) else { return }
+        kernel.inject(bytes.extracting(range), mark: marks.foreign(egress.mark), interface: egress.interface)
+    }
+
+    private func remember(_ flow: CondemnedFlow) {
+        if !journal.add(flow) { events.journalFull(flow.tuple) }
+    }
+
+    private func isInside(_ range: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
+        range.lowerBound >= 0 && range.upperBound <= bytes.count && !range.isEmpty
+    }
+
+    /// The mark of a pending packet, once.
+    private mutating func take(_ id: PacketID) -> UInt32? {
+        let mark = pending[id.queue]?.remove(id.number)
+        if mark == nil { strayVerdicts &+= 1 }
+        return mark
+    }
+}

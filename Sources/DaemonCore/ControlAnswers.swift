@@ -1,0 +1,123 @@
+public import ControlProtocol
+import FlowEngine
+import NetfilterQueue
+import PacketWire
+import Tcpcrypt
+
+extension Daemon {
+    /// Answers one request of the control socket.
+    public func answer(_ request: ControlRequest, version: String) async -> ControlResponse {
+        do {
+            switch request {
+            case .status: return .status(try await status(version: version))
+            case .connections:
+                return .connections(try await ask { loop in loop.engine.connections() }.map(ConnectionMessage.init))
+            case .sessions:
+                return .sessions(
+                    try await ask { loop in loop.engine.sessions(now: loop.time) }.map(SessionMessage.init))
+            case .flushSessions: return .flushed(try await ask { loop in loop.flushSessions() })
+            case .counters: return .counters(try await ask { loop in loop.counters })
+            }
+        } catch {
+            return .error("the daemon is stopping")
+        }
+    }
+
+    private func status(version: String) async throws -> StatusMessage {
+        let (connections, sessions, counters) = try await ask { loop in
+            (loop.engine.connections(), loop.engine.sessions(now: loop.time).count, loop.counters)
+        }
+        let states = connections.flatMap(\.subflows).map(\.state)
+        let count = { (state: SubflowState) in states.count { $0 == state } }
+        let uptime = (MonotonicClock.nanoseconds() - started) / 1_000_000
+        return StatusMessage(
+            version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),
+            aeads: configuration.engine.aeads.map(\.name), resumption: configuration.engine.resumption,
+            excludedPorts: configuration.engine.excludedPorts.sorted().map { Int($0) },
+            queues: [Int(configuration.mainQueue), Int(configuration.synQueue)],
+            flows: .init(handshake: count(.handshake), encrypted: count(.encrypted), plain: count(.plain)),
+            sessions: sessions, counters: counters)
+    }
+}
+
+extension PacketLoop {
+    /// - Returns: how many sessions there were.
+    mutating func flushSessions() -> Int {
+        let count = engine.sessions(now: time).count
+        engine.flushSessions()
+        return count
+    }
+
+    /// The engine's counts, then those of the loop.
+    var counters: CountersMessage {
+        var message = CountersMessage(reflecting: engine.counters)
+        message.counters += [
+            CountersMessage.Counter("packets_truncated", truncated),
+            CountersMessage.Counter("kernel_refusals", executor.kernel.failures),
+            CountersMessage.Counter("stray_verdicts", executor.strayVerdicts),
+        ]
+        return message
+    }
+}
+
+// MARK: - Reports as messages
+
+extension ConnectionMessage {
+    init(_ report: ConnectionReport) {
+        self.init(
+            kind: report.isMPTCP ? .mptcp : .tcp, localToken: report.localToken, remoteToken: report.remoteToken,
+            subflows: report.subflows.map(SubflowMessage.init))
+    }
+}
+
+extension SubflowMessage {
+    init(_ report: SubflowReport) {
+        self.init(
+            local: report.local.description, remote: report.remote.description, state: State(report.state))
+        origin = report.origin.map(Origin.init)
+        tep = report.tep?.name
+        aead = report.aead?.name
+        role = report.role.map(Role.init)
+        sessionID = Self.hexadecimal(report.sessionID)
+        secretIndex = report.secretIndex
+        plainBytesIn = report.plainBytesIn
+        plainBytesOut = report.plainBytesOut
+        wireBytesIn = report.wireBytesIn
+        wireBytesOut = report.wireBytesOut
+        authFailures = report.authFailures
+        reason = report.reason?.rawValue
+    }
+}
+
+extension SubflowMessage.State {
+    init(_ state: SubflowState) {
+        switch state {
+        case .handshake: self = .handshake
+        case .encrypted: self = .encrypted
+        case .plain: self = .plain
+        }
+    }
+}
+
+extension SubflowMessage.Origin {
+    init(_ origin: FlowEngine.Origin) {
+        switch origin {
+        case .fresh: self = .fresh
+        case .resumed: self = .resumed
+        case .join: self = .join
+        }
+    }
+}
+
+extension SubflowMessage.Role {
+    init(_ role: Tcpcrypt.Role) { self = role == .a ? .a : .b }
+}
+
+extension SessionMessage {
+    init(_ report: SessionReport) {
+        self.init(
+            tep: report.tep.name, aead: report.aead.name, role: SubflowMessage.Role(report.originalRole),
+            nextIndex: report.nextIndex, peers: report.peers.map(\.description),
+            ageMilliseconds: Int(report.ageMilliseconds))
+    }
+}

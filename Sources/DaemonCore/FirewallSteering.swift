@@ -1,0 +1,36 @@
+import Firewall
+import FlowEngine
+public import Logging
+
+/// The rules of the target `Firewall`, installed for a daemon.
+public struct FirewallSteering: Steering {
+    private let firewall: Firewall
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - skippedInterfaces: left alone besides the loopback.
+    ///   - stateFile: keeps a sysctl's previous value while the rules are there.
+    public init(daemon: DaemonConfiguration, skippedInterfaces: [String], stateFile: String, logger: Logger) {
+        var rules = FirewallConfiguration(
+            excludedPorts: daemon.engine.excludedPorts.sorted(), skippedInterfaces: ["lo"] + skippedInterfaces)
+        rules.mainQueue = daemon.mainQueue
+        rules.synQueue = daemon.synQueue
+        rules.passedBit = daemon.marks.passed
+        rules.plainBit = daemon.marks.plain
+        rules.encryptedBit = daemon.marks.encrypted
+        rules.injectorGID = daemon.injectGroup
+        firewall = Firewall(configuration: rules, sysctlFile: stateFile)
+        self.logger = logger
+    }
+
+    public func install() throws {
+        for note in try firewall.install().notes { logger.notice("\(note)") }
+    }
+
+    public func remove() throws {
+        let report = firewall.remove()
+        for note in report.notes { logger.notice("\(note)") }
+        for problem in report.problems.dropFirst() { logger.error("\(problem)") }
+        if let problem = report.problems.first { throw problem }
+    }
+}

@@ -1,0 +1,163 @@
+import FlowEngine
+import NetfilterQueue
+import PacketWire
+
+/// The one thread that owns the engine: queues in, actions out, timers and the mailbox between.
+struct PacketLoop: ~Copyable {
+    private enum Phase {
+        case running
+        /// New connections are left alone; what exists is being reset.
+        case stopping
+        case ended
+    }
+
+    var engine: Engine
+    var executor: ActionExecutor<LiveKernel>
+
+    private let mailbox: Mailbox
+    private var interfaces: InterfaceTable
+    private var output = Output()
+    private var buffer = PacketBuffer()
+    private var poller: Poller
+    private var phase = Phase.running
+    private var now: Instant
+    /// Packets longer than a netlink attribute: they cannot be translated.
+    private(set) var truncated: UInt64 = 0
+
+    /// Datagrams taken from one queue before timers and the other queue get their turn.
+    private static let budget = 64
+
+    init(
+        engine: consuming Engine, executor: consuming ActionExecutor<LiveKernel>,
+        interfaces: consuming InterfaceTable, mailbox: Mailbox
+    ) {
+        self.engine = engine
+        poller = Poller([
+            executor.kernel.main.fileDescriptor, executor.kernel.syn.fileDescriptor, mailbox.wakeUp.fileDescriptor,
+        ])
+        self.executor = executor
+        self.interfaces = interfaces
+        self.mailbox = mailbox
+        now = Instant(nanoseconds: MonotonicClock.nanoseconds())
+    }
+
+    /// Serves until ``end()``, or until a queue fails.
+    mutating func run() throws(SystemCallError) {
+        while phase != .ended {
+            poller.wait(nanoseconds: engine.nextDeadline.map { $0.nanoseconds &- now.nanoseconds })
+            tick()
+            if poller.isReady(2) { runJobs(mailbox.take()) }
+            if poller.isReady(1) { try drain(isSYN: true) }
+            if poller.isReady(0) { try drain(isSYN: false) }
+            runTimers()
+            executor.kernel.flush()
+            executor.kernel.destroyMissed()
+        }
+    }
+
+    /// Runs the jobs nobody will run any more, so that whoever waits for them is answered.
+    mutating func closeMailbox() { runJobs(mailbox.close()) }
+
+    private mutating func runJobs(_ jobs: [Mailbox.Job]) {
+        for job in jobs { job(&self) }
+    }
+
+    private mutating func tick() {
+        now = Instant(nanoseconds: MonotonicClock.nanoseconds())
+        executor.events.now = now.nanoseconds / 1_000_000_000
+    }
+}
+
+// MARK: - Packets and timers
+
+extension PacketLoop {
+    private mutating func drain(isSYN: Bool) throws(SystemCallError) {
+        for _ in 0..<Self.budget {
+            guard try executor.kernel.receive(isSYN: isSYN, into: &buffer) else { break }
+            for packet in buffer.packets { handle(packet) }
+        }
+        // Verdicts of one queue must not wait for the other's packets.
+        executor.kernel.flush()
+    }
+
+    private mutating func handle(_ packet: QueuedPacket) {
+        let id = PacketID(queue: packet.queue, number: packet.number)
+        executor.expect(id, mark: packet.mark)
+        guard packet.truncatedFrom == nil else {
+            truncated &+= 1
+            return execute(.drop(id))
+        }
+        if phase == .stopping, let action = refusal(of: packet, id) { return execute(action) }
+        let isInbound = packet.hook == .localIn || packet.hook == .preRouting
+        let interface = isInbound ? packet.inputInterface : packet.outputInterface
+        let metadata = PacketMetadata(
+            id: id, direction: isInbound ? .inbound : .outbound, mark: packet.mark, isGSO: packet.isGSO,
+            interface: interface, mtu: interfaces.mtu(interface, now: now.nanoseconds))
+        Self.pass(packet, metadata, in: buffer, now: now, to: &engine, into: &output)
+        executeOutput()
+    }
+
+    /// Apart from self, since a span of the buffer borrows all of it.
+    private static func pass(
+        _ packet: QueuedPacket, _ metadata: PacketMetadata, in buffer: borrowing PacketBuffer, now: Instant,
+        to engine: inout Engine, into output: inout Output
+    ) {
+        engine.receive(buffer.payload(of: packet), metadata, now: now, into: &output)
+    }
+
+    /// While stopping no connection may begin that the engine would encrypt: the next daemon could not go on with it.
+    private func refusal(of packet: QueuedPacket, _ id: PacketID) -> Action? {
+        guard let segment = try? TCPPacket(parsing: buffer.payload(of: packet)) else { return nil }
+        guard segment.flags.isDisjoint(with: [.ack, .rst]), segment.flags.contains(.syn) else { return nil }
+        // Joins come by the main queue: one in clear must not slip into an encrypted connection.
+        return packet.queue == executor.kernel.syn.queue ? .accept(id, .plain) : .drop(id)
+    }
+
+    private mutating func runTimers() {
+        guard let deadline = engine.nextDeadline, deadline <= now else { return }
+        engine.handleDeadlines(now: now, into: &output)
+        executeOutput()
+    }
+
+    private mutating func executeOutput() {
+        Self.carryOut(output, by: &executor)
+        output.reset()
+    }
+
+    private static func carryOut(_ output: borrowing Output, by executor: inout ActionExecutor<LiveKernel>) {
+        executor.execute(output.actions, output.bytes.span)
+    }
+
+    private mutating func execute(_ action: Action) {
+        executor.execute([action], [UInt8]().span)
+    }
+}
+
+// MARK: - Jobs
+
+extension PacketLoop {
+    var time: Instant { now }
+
+    /// Takes over what an earlier daemon left: its encrypted flows are reset, plain MPTCP connections stay plain.
+    mutating func adopt(_ survey: SocketSurvey) {
+        engine.condemn(executor.journal.condemned, now: now)
+        engine.adoptPlain(tokens: survey.plainTokens(except: executor.journal.condemned))
+    }
+
+    /// Forgets idle flows whose socket is gone.
+    mutating func reconcile(_ survey: SocketSurvey) {
+        engine.reconcile(sockets: survey.tuples, now: now, into: &output)
+        executeOutput()
+    }
+
+    /// Resets every encrypted flow at both ends and lets nothing new begin. May be called again.
+    mutating func shutDown() {
+        phase = .stopping
+        engine.shutDown(now: now, into: &output)
+        executeOutput()
+        executor.kernel.flush()
+    }
+
+    /// Ends ``run()``; closing the queues then drops what is still held.
+    mutating func end() { phase = .ended }
+}

@@ -1,0 +1,23 @@
+import FlowEngine
+import NetfilterQueue
+
+/// The TCP sockets of the namespace at one moment.
+struct SocketSurvey: Sendable {
+    let sockets: [TCPSocket]
+
+    var tuples: Set<FlowTuple> { Set(sockets.map { FlowTuple(local: $0.local, remote: $0.remote) }) }
+
+    /// The tokens of MPTCP connections that were never encrypted: all but those with a condemned subflow.
+    func plainTokens(except condemned: [CondemnedFlow]) -> [(local: UInt32, remote: UInt32)] {
+        let tuples = Set(condemned.map(\.tuple))
+        let subflows = sockets.filter { $0.tokens != nil }
+        let bad = subflows.filter { tuples.contains(FlowTuple(local: $0.local, remote: $0.remote)) }
+        let badTokens = Set(bad.compactMap { $0.tokens?.local })
+        var found: [UInt32: UInt32] = [:]
+        for tokens in subflows.compactMap(\.tokens) where !badTokens.contains(tokens.local) {
+            // The first subflow of an initiator does not tell the remote token, a join does.
+            found[tokens.local] = max(found[tokens.local] ?? 0, tokens.remote)
+        }
+        return found.map { (local: $0.key, remote: $0.value) }
+    }
+}

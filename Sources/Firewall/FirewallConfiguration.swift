@@ -1,0 +1,81 @@
+/// What the rules are made of. Bits of the packet and connection mark are host-order values of `skb->mark`.
+public struct FirewallConfiguration: Sendable, Equatable {
+    /// NFQUEUE number of everything that must never pass without the daemon.
+    public var mainQueue: UInt16 = 31850
+    /// NFQUEUE number of what passes when no daemon listens: SYN and SYN-ACK that are not MP_JOIN.
+    public var synQueue: UInt16 = 31851
+    /// Packet: a live daemon saw it. Connection: a live daemon took part in it.
+    public var passedBit: UInt32 = 0x1000_0000
+    /// The connection is ordinary TCP and exempt from the main queue.
+    public var plainBit: UInt32 = 0x2000_0000
+    /// The connection is encrypted: the guard refuses its packets that did not pass the daemon.
+    public var encryptedBit: UInt32 = 0x4000_0000
+    /// File-system group of the processes or threads that open the raw sockets for injection (xt_owner looks at the
+    /// `fsgid` at the time of socket(2)).
+    public var injectorGID: UInt32 = 31856
+    /// Destination ports of connections to leave alone (never applied to MPTCP SYNs).
+    public var excludedPorts: [UInt16]
+    /// Interfaces whose new connections are left alone, as iptables writes them (a trailing + is a wildcard). Like ports they
+    /// never apply to MPTCP SYNs. "lo" is always skipped as a whole: packets injected to the local host travel over it.
+    public var skippedInterfaces: [String]
+
+    /// Services that encrypt by themselves.
+    public static let secureServicePorts: [UInt16] = [22, 443, 465, 636, 853, 989, 990, 992, 993, 994, 995, 8443]
+
+    public init(
+        excludedPorts: [UInt16] = FirewallConfiguration.secureServicePorts, skippedInterfaces: [String] = ["lo"]
+    ) {
+        self.excludedPorts = excludedPorts
+        self.skippedInterfaces = skippedInterfaces
+    }
+
+    /// All bits that are ours: no rule of ours touches others.
+    public var allBits: UInt32 { passedBit | plainBit | encryptedBit }
+
+    /// - Throws: ``FirewallError/configuration(_:)`` for values that cannot be rendered safely.
+    public func validate() throws(FirewallError) {
+        let bits = [passedBit, plainBit, encryptedBit]
+        guard bits.allSatisfy({ $0.nonzeroBitCount == 1 }), allBits.nonzeroBitCount == 3 else {
+            throw .configuration("the mark bits must be three different single bits")
+        }
+        guard mainQueue != synQueue else { throw .configuration("the two queue numbers must differ") }
+        for name in skippedInterfaces where !FirewallConfiguration.isInterfaceName(name) {
+            throw .configuration("not an interface name: \(name.debugDescription)")
+        }
+    }
+
+    /// What the kernel accepts as a name, less what would need quoting in a rule.
+    private static func isInterfaceName(_ name: String) -> Bool {
+        !name.isEmpty && name.utf8.count <= 15 && name != "." && name != ".." && !name.hasPrefix("-") && name != "!"
+            && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !#""'\/:;"#.utf8.contains($0) }
+    }
+}
+
+/// Which family of commands writes the rules.
+public enum IptablesVariant: String, Sendable, CaseIterable {
+    /// What the system calls `iptables`.
+    case system
+    case nft
+    case legacy
+}
+
+public enum FirewallError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The configuration cannot be rendered.
+    case configuration(String)
+    /// A program is not installed.
+    case missingProgram(String, package: String)
+    /// A program could not be started.
+    case spawn(program: String, errno: Int32)
+    /// A program failed; `message` is its standard error.
+    case failed(command: String, status: Int32, message: String)
+
+    public var description: String {
+        switch self {
+        case .configuration(let text): "firewall configuration: \(text)"
+        case .missingProgram(let name, let package):
+            "\(name) was not found in /usr/sbin, /sbin, /usr/bin or /bin: install it (Debian and Ubuntu: apt install \(package))"
+        case .spawn(let program, let code): "cannot run \(program): errno \(code)"
+        case .failed(let command, let status, let message): "\(command) failed with status \(status): \(message)"
+        }
+    }
+}

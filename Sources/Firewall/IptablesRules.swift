@@ -1,0 +1,116 @@
+/// Renders the iptables-restore input of one address family. Pure: no I/O.
+///
+/// Both directions live in the table *security*: it comes after the host's filter, so that the daemon sees only what the host's
+/// firewall lets in, and a mark changed there, by a rule or by a verdict, does not reroute (measured on 6.18, nft and legacy).
+/// INPUT and OUTPUT alone: forwarded packets never meet a rule of ours.
+///
+/// The patterns of our three bits on a packet; the nft tables behind (see ``NftRules``) read them:
+///
+/// | bits                       | meaning                                                                        |
+/// |----------------------------|--------------------------------------------------------------------------------|
+/// | encrypted                  | ours, on its way into the main queue: refused if it comes out unchanged        |
+/// | plain                      | our SYN or SYN-ACK, on its way through the bypassing queue: plain if unchanged |
+/// | passed                     | verdict: undecided                                                             |
+/// | passed, plain              | verdict, or excluded: the connection is plain                                  |
+/// | passed, encrypted          | verdict: the connection is encrypted                                           |
+/// | passed, plain, encrypted   | injected by the daemon: pass, remember nothing                                 |
+///
+/// Only what the local kernel sends, or a verdict, can make a connection plain: a SYN from outside that nobody looked at does not, or a forged
+/// one could open a hole for the plaintext of an encrypted connection whose daemon died.
+public struct IptablesRules: Sendable {
+    static let inbound = "TCPCRYPT-IN"
+    static let inboundSYN = "TCPCRYPT-IN-SYN"
+    static let outbound = "TCPCRYPT-OUT"
+    static let outboundSYN = "TCPCRYPT-OUT-SYN"
+    static let outboundSYNACK = "TCPCRYPT-OUT-SYNACK"
+    static let outboundMain = "TCPCRYPT-OUT-MAIN"
+    static let outboundPlain = "TCPCRYPT-OUT-PLAIN"
+    static let chains = [
+        inbound, inboundSYN, outbound, outboundSYN, outboundSYNACK, outboundMain, outboundPlain,
+    ]
+    /// Every chain of ours, of this version or another, starts like this.
+    static let chainPrefix = "TCPCRYPT-"
+    static let table = "security"
+
+    let configuration: FirewallConfiguration
+    let family: IPFamily
+
+    public init(_ configuration: FirewallConfiguration, family: IPFamily) {
+        self.configuration = configuration
+        self.family = family
+    }
+
+    /// Input for `iptables-restore --noflush`: replaces our chains, in one transaction.
+    ///
+    /// - Parameter leftovers: what a listing shows of ours; its jumps are deleted in the same transaction.
+    public func installation(replacing leftovers: RuleListing = RuleListing()) -> String {
+        var lines = ["*\(IptablesRules.table)"]
+        lines += IptablesRules.chains.map { ":\($0) - [0:0]" }
+        lines += leftovers.removal(keeping: Set(IptablesRules.chains))
+        // Last in the chain: rules of the host before ours see the packet, those behind a queue do not.
+        lines.append("-A INPUT ! -i lo -p tcp -j \(IptablesRules.inbound)")
+        lines.append("-A OUTPUT ! -o lo -p tcp -j \(IptablesRules.outbound)")
+        lines += inboundRules + inboundSYNRules
+        lines += outboundRules + outboundSYNRules + outboundSYNACKRules + outboundEnds
+        lines += ["COMMIT", ""]
+        return lines.joined(separator: "\n")
+    }
+
+    private var inboundRules: [String] {
+        rules(
+            IptablesRules.inbound,
+            [
+                clearBits,
+                "\(syn) -g \(IptablesRules.inboundSYN)",
+                "\(isPlain) -j RETURN",
+                toMain,
+            ])
+    }
+
+    private var inboundSYNRules: [String] {
+        let excluded = portLists("--dports").map { "\(syn) \(notMPTCP) \($0) -j RETURN" }
+        let skipped = interfaces.map { "-i \($0) \(syn) \(notMPTCP) -j RETURN" }
+        return rules(
+            IptablesRules.inboundSYN, ["\(syn) \(mayBeJoin(.syn)) \(toMain)"] + excluded + skipped + [toSYN])
+    }
+
+    private var outboundRules: [String] {
+        let injected = "-m owner --gid-owner \(configuration.injectorGID)"
+        let unclaimed = "-m connmark --mark \(masked(0, configuration.passedBit))"
+        return rules(
+            IptablesRules.outbound,
+            [
+                clearBits,
+                "\(injected) \(mark(configuration.allBits))",
+                "\(injected) -j RETURN",
+                "\(syn) -g \(IptablesRules.outboundSYN)",
+                "\(isPlain) -j RETURN",
+                "\(synAck) \(unclaimed) -g \(IptablesRules.outboundSYNACK)",
+                // "Connection refused" for a SYN that no daemon saw.
+                "\(reset) \(unclaimed) \(toSYN)",
+                "-g \(IptablesRules.outboundMain)",
+            ])
+    }
+
+    private var outboundSYNRules: [String] {
+        rules(IptablesRules.outboundSYN, opening(syn, .syn, ports: "--dports"))
+    }
+
+    private var outboundSYNACKRules: [String] {
+        rules(IptablesRules.outboundSYNACK, opening(synAck, .synAck, ports: "--sports"))
+    }
+
+    /// A SYN or SYN-ACK of the local kernel. Neither is sent for a connection that is established: it may become plain.
+    private func opening(_ flags: String, _ segment: JoinSegment, ports: String) -> [String] {
+        let toPlain = "-g \(IptablesRules.outboundPlain)"
+        return ["\(flags) \(mayBeJoin(segment)) -g \(IptablesRules.outboundMain)"]
+            + portLists(ports).map { "\(flags) \(notMPTCP) \($0) \(toPlain)" }
+            + interfaces.map { "-o \($0) \(flags) \(notMPTCP) \(toPlain)" }
+            + [mark(configuration.plainBit), toSYN]
+    }
+
+    private var outboundEnds: [String] {
+        rules(IptablesRules.outboundMain, [mark(configuration.encryptedBit), toMain])
+            + rules(IptablesRules.outboundPlain, [mark(configuration.passedBit | configuration.plainBit)])
+    }
+}

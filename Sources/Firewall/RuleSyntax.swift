@@ -1,0 +1,43 @@
+/// The pieces that the rules are put together from.
+extension IptablesRules {
+    func rules(_ chain: String, _ bodies: [String]) -> [String] { bodies.map { "-A \(chain) \($0)" } }
+
+    var syn: String { "-p tcp -m tcp --tcp-flags SYN,RST,ACK SYN" }
+    var synAck: String { "-p tcp -m tcp --tcp-flags SYN,RST,ACK SYN,ACK" }
+    var reset: String { "-p tcp -m tcp --tcp-flags RST RST" }
+    /// To be said after one of the flag matches, which load the tcp match.
+    var notMPTCP: String { "! --tcp-option \(JoinFilter.mptcpKind)" }
+
+    func mayBeJoin(_ segment: JoinSegment) -> String {
+        let program = JoinFilter.program(family, segment)
+        return "--tcp-option \(JoinFilter.mptcpKind) -m bpf --bytecode \"\(JoinFilter.bytecode(program))\""
+    }
+
+    var isPlain: String { "-m connmark --mark \(masked(configuration.plainBit, configuration.plainBit))" }
+
+    /// The bits may be in use by others before us; what they mean by them ends here.
+    var clearBits: String {
+        "-m mark ! --mark \(masked(0, configuration.allBits)) -j MARK --set-xmark \(masked(0, configuration.allBits))"
+    }
+
+    func mark(_ bits: UInt32) -> String { "-j MARK --set-xmark \(masked(bits, configuration.allBits))" }
+
+    /// Never with bypass: where no daemon listens the packet is dropped.
+    var toMain: String { "-j NFQUEUE --queue-num \(configuration.mainQueue)" }
+    var toSYN: String { "-j NFQUEUE --queue-num \(configuration.synQueue) --queue-bypass" }
+
+    func masked(_ value: UInt32, _ mask: UInt32) -> String { "\(hexadecimal(value))/\(hexadecimal(mask))" }
+
+    /// multiport takes 15 ports at most.
+    func portLists(_ option: String) -> [String] {
+        let ports = Array(Set(configuration.excludedPorts)).sorted()
+        return stride(from: 0, to: ports.count, by: 15).map { start in
+            let list = ports[start..<min(start + 15, ports.count)].map(String.init).joined(separator: ",")
+            return "-m multiport \(option) \(list)"
+        }
+    }
+
+    var interfaces: [String] { configuration.skippedInterfaces.filter { $0 != "lo" } }
+}
+
+func hexadecimal(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }

@@ -1,0 +1,280 @@
+import HeapModule
+import PacketWire
+public import Tcpcrypt
+
+/// The engine of one host (one network namespace): packets and time in, actions out.
+///
+/// Pure and deterministic: it reads no clock, opens no socket, and draws randomness from its argument only.
+public struct Engine: ~Copyable {
+    let host: Host
+    var flows: [FlowTuple: Flow] = [:]
+    var plainFlows = PlainFlows()
+    var condemned = CondemnedFlows()
+    /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
+    private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
+    private var deadlines = Heap<Deadline>()
+    private var nextExpiry = Instant(nanoseconds: 0)
+
+    public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
+        host = Host(configuration: configuration, crypto: crypto, random: random)
+    }
+
+    // MARK: Packets
+
+    /// One packet from the queue. Every packet gets exactly one `accept`, `replace` or `drop` for its id, now or,
+    /// where its verdict has to wait, later.
+    ///
+    /// - Parameter packet: a whole IP packet; what follows its end is ignored.
+    public mutating func receive(
+        _ packet: Span<UInt8>, _ metadata: PacketMetadata, now: Instant, into output: inout Output
+    ) {
+        let parsed: TCPPacket
+        do throws(PacketError) {
+            parsed = try TCPPacket(parsing: packet)
+        } catch {
+            // What cannot be read cannot be translated, and must not slip past the translation either.
+            host.counters.malformed += 1
+            return drop(metadata, &output)
+        }
+        switch metadata.direction {
+        case .outbound: host.counters.packetsOut += 1
+        case .inbound:
+            host.counters.packetsIn += 1
+            // The verdict will vouch for the checksum.
+            guard metadata.isChecksumVerified || parsed.hasValidChecksum(in: packet) else {
+                host.counters.malformed += 1
+                return drop(metadata, &output)
+            }
+        }
+        let isOutbound = metadata.direction == .outbound
+        let tuple = FlowTuple(
+            local: isOutbound ? parsed.source : parsed.destination,
+            remote: isOutbound ? parsed.destination : parsed.source)
+        let arrival = Arrival(packet: parsed, metadata: metadata, now: now)
+        if parsed.flags.contains(.syn) {
+            dispatchSYN(packet, tuple, arrival, &output)
+        } else {
+            dispatch(packet, tuple, arrival, &output)
+        }
+    }
+
+    private mutating func dispatch(
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) {
+        guard let flow = flows[tuple] else { return receiveStray(tuple, arrival, &output) }
+        switch arrival.metadata.direction {
+        case .outbound: flow.outbound(bytes, arrival, &output)
+        case .inbound: flow.inbound(bytes, arrival, &output)
+        }
+        settle(flow, &output)
+    }
+
+    /// A packet of a connection the engine does not track: plain, unless it was encrypted before a restart.
+    private mutating func receiveStray(_ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output) {
+        let isOutbound = arrival.metadata.direction == .outbound
+        if departed.contains(tuple) {
+            // It was encrypted and has ended; whoever speaks now does not know it.
+            if isOutbound {
+                output.actions.append(.destroySocket(tuple))
+            } else {
+                host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            }
+            return drop(arrival.metadata, &output)
+        }
+        guard condemned.contains(tuple) else {
+            return output.actions.append(.accept(arrival.metadata.id, .plain))
+        }
+        switch arrival.metadata.direction {
+        case .outbound: condemned.outbound(arrival.packet, tuple, host, &output)
+        case .inbound: condemned.inbound(arrival.packet, arrival.metadata, tuple, host, &output)
+        }
+        drop(arrival.metadata, &output)
+    }
+
+    // MARK: SYNs
+
+    private mutating func dispatchSYN(
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) {
+        let flags = arrival.packet.flags
+        let isOutbound = arrival.metadata.direction == .outbound
+        // No kernel sends these (RFC 9293 section 3.5); whatever they are for, it is nothing good.
+        guard !flags.contains(.rst), !flags.contains(.fin) else { return drop(arrival.metadata, &output) }
+        if flags.contains(.ack) { return dispatchSYNACK(bytes, tuple, arrival, &output) }
+        if plainFlows.contains(tuple, initial: arrival.packet.sequence) {
+            return output.actions.append(.accept(arrival.metadata.id, .plain))
+        }
+        let isNew = replaceOld(tuple, arrival, &output)
+        guard let flow = isNew.map({ $0 ? open(tuple, arrival) : flows[tuple] }) else { return }
+        guard let flow else {
+            host.counters.fallbacks += 1
+            return passUntracked(bytes, arrival, &output)
+        }
+        if isOutbound {
+            flow.sendSYN(bytes, arrival, &output)
+        } else {
+            flow.receiveSYN(bytes, arrival, &output)
+        }
+        // The kernel behind a refused join knows nothing of it: neither need we, whoever floods us with them.
+        if flow.phase == .aborted { return remove(flow, now: arrival.now, &output) }
+        settle(flow, &output)
+    }
+
+    /// Makes way for a new connection where an old one had the same addresses.
+    ///
+    /// - Returns: whether the SYN opens a connection; nil where it must not and has been answered.
+    private mutating func replaceOld(
+        _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) -> Bool? {
+        condemned.remove(tuple)
+        plainFlows.remove(tuple)
+        guard let flow = flows[tuple] else { return true }
+        let isOutbound = arrival.metadata.direction == .outbound
+        let initial = isOutbound ? flow.outOrigin.initial : flow.inOrigin.initial
+        let isSimultaneous = flow.phase == .opening && !isOutbound
+        if arrival.packet.sequence == initial || isSimultaneous { return false }
+        let isLive = (flow.phase == .keyExchange || flow.phase == .encrypted) && !flow.isReset && !flow.isFinished
+        if isLive && !isOutbound {
+            // A live connection answers and does not budge (RFC 5961 section 4.2).
+            flow.challenge(arrival.now, &output)
+            drop(arrival.metadata, &output)
+            return nil
+        }
+        remove(flow, now: arrival.now, &output)
+        return true
+    }
+
+    private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival) -> Flow? {
+        departed.remove(tuple)
+        guard flows.count < host.configuration.maximumFlows else { return nil }
+        let flow = Flow(
+            host: host, tuple: tuple, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
+        flows[tuple] = flow
+        return flow
+    }
+
+    /// The table is full: ordinary TCP, but never a join that might belong to an encrypted connection.
+    private func passUntracked(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let options = TCPOptions(arrival.packet, of: bytes)
+        guard !options.mayBeJoin else { return drop(arrival.metadata, &output) }
+        output.actions.append(.accept(arrival.metadata.id, .plain))
+    }
+
+    private mutating func dispatchSYNACK(
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) {
+        guard let flow = flows[tuple] else { return receiveStray(tuple, arrival, &output) }
+        switch (arrival.metadata.direction, flow.isOpener) {
+        case (.outbound, false): flow.sendSYNACK(bytes, arrival, &output)
+        case (.inbound, true): flow.receiveSYNACK(bytes, arrival, &output)
+        case (.outbound, true), (.inbound, false):
+            // Both ends opened; if the flow went plain for that, let it.
+            let isPlain = flow.phase == .plain || flow.phase == .observing
+            if isPlain {
+                output.actions.append(.accept(arrival.metadata.id, .undecided))
+            } else {
+                drop(arrival.metadata, &output)
+            }
+        }
+        settle(flow, &output)
+    }
+
+    private func drop(_ metadata: PacketMetadata, _ output: inout Output) {
+        host.counters.packetsDropped += 1
+        output.actions.append(.drop(metadata.id))
+    }
+
+    // MARK: Life and death of flows
+
+    /// After every event of a flow: keeps its deadline, and forgets what needs no state.
+    private mutating func settle(_ flow: Flow, _ output: inout Output) {
+        if flow.phase == .plain {
+            flows[flow.tuple] = nil
+            plainFlows.insert(PlainFlow(flow))
+            return
+        }
+        guard let next = flow.nextDeadline else { return }
+        if let scheduled = flow.scheduled, scheduled <= next { return }
+        flow.scheduled = next
+        deadlines.insert(Deadline(at: next, flow: flow))
+    }
+
+    private mutating func remove(_ flow: Flow, now: Instant, _ output: inout Output) {
+        flow.dropHeld(&output)
+        if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
+        flow.removalDeadline = nil
+        if flow.isJournaled {
+            departed.insert(flow.tuple)
+            output.actions.append(.journalRemove(flow.tuple))
+        }
+        guard let mptcp = flow.mptcp else { return }
+        mptcp.subflows -= 1
+        if mptcp.subflows <= 0 { mptcp.emptySince = now }
+    }
+
+    // MARK: Time
+
+    /// When ``handleDeadlines(now:into:)`` is wanted next; calling it earlier or later does no harm.
+    public var nextDeadline: Instant? {
+        switch (deadlines.min?.at, condemned.nextDeadline) {
+        case (let a?, let b?): min(a, b)
+        case (let a, let b): a ?? b
+        }
+    }
+
+    public mutating func handleDeadlines(now: Instant, into output: inout Output) {
+        while let first = deadlines.min, first.at <= now {
+            deadlines.removeMin()
+            let flow = first.flow
+            guard flow.scheduled == first.at, flows[flow.tuple] === flow else { continue }
+            flow.scheduled = nil
+            if flow.handleDeadlines(now: now, &output) {
+                settle(flow, &output)
+            } else {
+                remove(flow, now: now, &output)
+            }
+        }
+        condemned.handleDeadlines(now, host, &output)
+        if nextExpiry <= now {
+            nextExpiry = now.adding(milliseconds: 10_000)
+            host.tracker.expire(now: now)
+        }
+    }
+
+    /// A clean stop: every encrypted connection ends with an error at both ends.
+    public mutating func shutDown(now: Instant, into output: inout Output) {
+        for flow in flows.values where flow.isProtected || flow.hasPromisedEncryption {
+            flow.abort(.shutdown, now: now, &output)
+            output.actions.append(.journalRemove(flow.tuple))
+        }
+        for flow in flows.values { flow.dropHeld(&output) }
+    }
+
+    // MARK: What outlives the daemon
+
+    /// Flows that were encrypted when an earlier daemon died (from the journal): never plain again, but ended at
+    /// both ends by ``handleDeadlines(now:into:)``.
+    public mutating func condemn(_ flows: [CondemnedFlow], now: Instant) { condemned.add(flows, now: now) }
+
+    /// MPTCP connections older than the daemon that were never encrypted: their joins are none of our business.
+    public mutating func adoptPlain(tokens: [(local: UInt32, remote: UInt32)]) { host.tracker.adoptPlain(tokens) }
+
+    /// Forgets idle flows that have no socket any more, given every TCP socket of the namespace.
+    public mutating func reconcile(sockets: Set<FlowTuple>, now: Instant, into output: inout Output) {
+        for flow in Array(flows.values) where !sockets.contains(flow.tuple) {
+            if now.milliseconds(since: flow.lastActivity) > FlowTime.idleBeforeReconcile {
+                remove(flow, now: now, &output)
+            }
+        }
+        plainFlows.retain(sockets, now: now)
+    }
+}
+
+/// An entry of the queue of deadlines; outdated entries are skipped.
+private struct Deadline: Comparable {
+    var at: Instant
+    var flow: Flow
+
+    static func < (a: Deadline, b: Deadline) -> Bool { a.at < b.at }
+    static func == (a: Deadline, b: Deadline) -> Bool { a.at == b.at }
+}

@@ -1,0 +1,288 @@
+import PacketWire
+import Tcpcrypt
+
+/// The passive opener between SYN and the first ACK.
+struct Accepting {
+    enum Answer {
+        case fresh(TEP)
+        case resumed(ResumptionMatch, peerNonce: [UInt8])
+    }
+
+    var answer: Answer
+    /// The whole ENO option of the SYN-ACK.
+    var option: [UInt8]
+    var transcript: [UInt8]
+    var remoteOffer: SYNOffer
+    var windowOfSYN: Int
+    var synAckSent: Instant?
+    /// The peer's random number, and ours once the kernel chose it.
+    var joinRandoms: [UInt8] = []
+}
+
+/// The passive opener: the peer sends the SYN.
+///
+///                    join without proof          +---------+
+///               +-- dropped, reset to the peer-> | aborted |
+///     SYN ----> +                                +---------+
+///               |  no ENO, port, no use in it    +---------+
+///               +------------------------------> |  plain  | (observing, while MPTCP keys are missing)
+///               |  ENO taken out  +-----------+  +---------+
+///               +---------------> | accepting | -----^  ACK without ENO
+///                                 +-----------+
+///                                       | ACK with ENO
+///                                       v
+///                             keyExchange, or encrypted (resumed, join)
+extension Flow {
+    /// A SYN from the wire: the first one or a repetition.
+    func receiveSYN(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        let options = TCPOptions(packet, of: bytes)
+        if phase == .accepting && accepting == nil {
+            let remoteOffer = remember(syn: packet, options, .inbound)
+            header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
+            header.mtu = arrival.metadata.mtu
+            judge(packet, options, remoteOffer, arrival.now, &output)
+        }
+        removalDeadline = removalDeadline ?? arrival.now.adding(milliseconds: FlowTime.halfOpen)
+        switch phase {
+        case .plain:
+            output.actions.append(.accept(arrival.metadata.id, .plain))
+        case .observing:
+            output.actions.append(.accept(arrival.metadata.id, .undecided))
+        case .aborted:
+            if isJoin { refuse(packet, arrival.metadata, &output) }
+            drop(arrival.metadata.id, &output)
+        case .opening:
+            // Both ends opened: neither can be the other's passive opener (RFC 8547 section 4.3).
+            let mark = becomePlain(.roleConflict, &output)
+            output.actions.append(.accept(arrival.metadata.id, mark))
+        case .accepting, .keyExchange, .encrypted:
+            deliverSYN(bytes, options, arrival, &output)
+        }
+    }
+
+    private func deliverSYN(
+        _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        var options = copy wireOptions
+        options.remove(ENO.optionKind)
+        options.setMaximumSegmentSize(loweredMSS(arrival.metadata))
+        if accepting?.mustStripTimestamps(isMPTCP: mptcp != nil) == true { options.remove(TCPOptionKind.timestamps) }
+        let range = rewrite(arrival.packet, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .undecided))
+    }
+
+    /// Decides what becomes of the connection that this SYN opens.
+    private func judge(
+        _ packet: TCPPacket, _ options: borrowing TCPOptions, _ remoteOffer: SYNOffer, _ now: Instant,
+        _ output: inout Output
+    ) {
+        switch options.mptcpOption(isSYN: true) {
+        case .joinSYN(let token, let random):
+            isJoin = true
+            joinRandom = random
+            return judgeJoin(token, packet, options, remoteOffer, &output)
+        case .capableSYN:
+            mptcp = MPTCPConnection(isOpener: false)
+            offersCapable = true
+        default:
+            break
+        }
+        if let reason = reasonToStayPlain(packet) {
+            _ = becomePlain(reason, &output)
+            return
+        }
+        let nonceCount = mptcp == nil ? 8 : Accepting.nonceCountCapable
+        let outcome = answer(options, teps: host.configuration.teps) { half, tep, _ in
+            guard self.host.configuration.resumption,
+                let found = self.host.sessions.find(half, tep: tep, now: now.milliseconds)
+            else { return nil }
+            return ResumptionMatch(chain: found.chain, entry: found.entry, nonce: self.host.random.bytes(nonceCount))
+        }
+        if let failure = accept(outcome, packet, remoteOffer) { _ = becomePlain(failure, &output) }
+    }
+
+    private func judgeJoin(
+        _ token: UInt32, _ packet: TCPPacket, _ options: borrowing TCPOptions, _ remoteOffer: SYNOffer,
+        _ output: inout Output
+    ) {
+        guard let connection = host.tracker.connection(localToken: token) else {
+            if host.tracker.isPlain(token) { return fallBack(.plainMPTCPConnection, &output) }
+            return refuseJoin(.unknownToken, &output)
+        }
+        guard connection.protection == .encrypted, let chain = connection.acceptingChain else {
+            return refuseJoin(.noProof, &output)
+        }
+        let outcome = answer(options, teps: host.configuration.teps) { half, tep, _ in
+            guard tep == chain.tep, let entry = chain.find(half) else { return nil }
+            return ResumptionMatch(
+                chain: chain, entry: entry, nonce: self.host.random.bytes(Accepting.nonceCountJoin))
+        }
+        if accept(outcome, packet, remoteOffer) != nil {
+            return refuseJoin(options.contains(ENO.optionKind) ? .badProof : .noProof, &output)
+        }
+        guard case .resumed(let match, _) = accepting?.answer else { return refuseJoin(.badProof, &output) }
+        guard connection.admitAttempt(match.entry.index) else { return refuseJoin(.tooManyAttempts, &output) }
+        mptcp = connection
+        connection.subflows += 1
+    }
+
+    private func answer(
+        _ options: borrowing TCPOptions, teps: [TEP], resume: (HalfID, TEP, [UInt8]) -> ResumptionMatch?
+    ) -> Result<PassiveOutcome, Fallback> {
+        let offers = options.ranges(of: ENO.optionKind)
+        guard let offer = offers.first else { return .failure(Fallback(reason: .noENO)) }
+        guard offers.count == 1 else { return .failure(Fallback(reason: .illFormedENO)) }
+        return .success(ENOAnswer.answer(to: options.span.extracting(offer), teps: teps, resume: resume))
+    }
+
+    private func accept(
+        _ outcome: Result<PassiveOutcome, Fallback>, _ packet: TCPPacket, _ remoteOffer: SYNOffer
+    ) -> FallbackReason? {
+        let made: (answer: Accepting.Answer, option: [UInt8], transcript: [UInt8])
+        switch outcome {
+        case .failure(let fallback): return fallback.reason
+        case .success(.disabled(let failure)): return FallbackReason(failure)
+        case .success(.fresh(let tep, let option, let transcript)):
+            if isJoin { return .badResumption }
+            made = (.fresh(tep), option, transcript)
+        case .success(.resumed(let match, let peerNonce, let option, let transcript)):
+            made = (.resumed(match, peerNonce: peerNonce), option, transcript)
+        }
+        accepting = Accepting(
+            answer: made.answer, option: made.option, transcript: made.transcript, remoteOffer: remoteOffer,
+            windowOfSYN: Int(packet.window))
+        return nil
+    }
+
+    // MARK: SYN-ACK
+
+    /// A SYN-ACK of the local kernel, for a flow the peer opened.
+    func sendSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        switch phase {
+        case .observing, .plain:
+            observe(bytes, arrival, &output)
+        case .accepting:
+            answerSYN(bytes, arrival, &output)
+        case .keyExchange, .encrypted:
+            // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled.
+            output.actions.append(.accept(arrival.metadata.id, .encrypted))
+        case .opening, .aborted:
+            drop(arrival.metadata.id, &output)
+        }
+    }
+
+    private func answerSYN(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        var options = TCPOptions(packet, of: bytes)
+        let answer = accepting?.option ?? []
+        guard accepting != nil, options.append(answer.span) else {
+            guard !isJoin else {
+                refuseJoin(.noProof, &output)
+                return drop(arrival.metadata.id, &output)
+            }
+            accepting = nil
+            let mark = becomePlain(.optionSpace, &output)
+            return output.actions.append(.accept(arrival.metadata.id, mark))
+        }
+        localOffer = remember(syn: packet, options, .outbound)
+        header.note(timestamps: options, arrival.now)
+        header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
+        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        let option = options.mptcpOption(isSYN: true)
+        if offersCapable, case .capableSYNACK = option {
+            learnKeys(option, from: .outbound, &output)
+        } else if !isJoin {
+            mptcp = nil
+        } else if case .joinSYNACK(let random) = option {
+            accepting?.joinRandoms = joinRandom.bigEndianBytes + random.bigEndianBytes
+        }
+        if accepting?.synAckSent == nil { accepting?.synAckSent = arrival.now }
+        let range = rewrite(packet, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .undecided))
+    }
+
+    // MARK: The first ACK
+
+    /// The first segment without SYN from the wire decides (RFC 8547 section 4.6).
+    func receiveFirstACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        guard let accepting, accepting.synAckSent != nil, packet.flags.contains(.ack),
+            !packet.flags.contains(.rst), packet.acknowledgment == outOrigin.sequence(at: 0)
+        else {
+            // The kernel refuses it, or is reset by it, in a space that has not split yet.
+            return output.actions.append(.accept(arrival.metadata.id, .undecided))
+        }
+        let options = TCPOptions(packet, of: bytes)
+        learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output)
+        guard options.contains(ENO.optionKind) else {
+            return acceptWithoutENO(bytes, arrival, &output)
+        }
+        agree(local: localOffer, remote: accepting.remoteOffer)
+        send.acknowledge(0, window: accepting.windowOfSYN)
+        if let sent = accepting.synAckSent { note(roundTripSince: sent, arrival.now) }
+        enterJournal(&output)
+        guard begin(accepting, arrival.now, &output) else { return drop(arrival.metadata.id, &output) }
+        removalDeadline = nil
+        inbound(bytes, arrival, &output)
+    }
+
+    private func begin(_ accepting: Accepting, _ now: Instant, _ output: inout Output) -> Bool {
+        switch accepting.answer {
+        case .fresh(let tep):
+            self.tep = tep
+            origin = .fresh
+            transcript = accepting.transcript
+            phase = .keyExchange
+            self.accepting = nil
+            return true
+        case .resumed(let match, let peerNonce):
+            let chain = match.chain
+            tep = chain.tep
+            origin = isJoin ? .join : .resumed
+            let nonce = chain.role == .a ? match.nonce + peerNonce : peerNonce + match.nonce
+            if isJoin {
+                unprovenJoin = match.entry.index
+            } else {
+                sessionChain = chain
+            }
+            let secret = ConnectionSecret(
+                resuming: match.entry, of: chain, sessionNonce: nonce + accepting.joinRandoms)
+            if !isJoin, !host.sessions.spend(chain, match.entry.index) {
+                abort(.secretReused, now: now, &output)
+                return false
+            }
+            if !isJoin { host.sessions.learn(tuple.remote.address, for: chain) }
+            install(secret, now: now, &output)
+            return true
+        }
+    }
+
+    private func acceptWithoutENO(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        if isJoin {
+            refuse(arrival.packet, arrival.metadata, &output)
+            refuseJoin(.noProof, &output)
+            return drop(arrival.metadata.id, &output)
+        }
+        let payload = bytes.extracting(arrival.packet.payload)
+        if payload.count >= 4, payload.loadUInt32(at: 0) == Init1.magic {
+            // The option was lost on the way, and the peer encrypts: its application must not read that.
+            enterJournal(&output)
+            abort(.plaintextAfterENO, now: arrival.now, &output)
+            return drop(arrival.metadata.id, &output)
+        }
+        self.accepting = nil
+        let mark = becomePlain(.noENOOnACK, &output)
+        output.actions.append(.accept(arrival.metadata.id, mark))
+    }
+}
+
+extension Accepting {
+    static let nonceCountCapable = 6
+    static let nonceCountJoin = 2
+
+    /// A resumed MPTCP subflow has no room for timestamps in its SYN-ACK (DESIGN.md section 4).
+    func mustStripTimestamps(isMPTCP: Bool) -> Bool {
+        if case .resumed = answer { isMPTCP } else { false }
+    }
+}

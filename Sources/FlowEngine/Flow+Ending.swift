@@ -1,0 +1,245 @@
+import DequeModule
+import PacketWire
+import Tcpcrypt
+
+/// How long things may take, in milliseconds.
+enum FlowTime {
+    /// A handshake that gets no further: as long as Linux tries, and a little more.
+    static let halfOpen: Int64 = 140_000
+    /// After both FINs: TIME-WAIT and a little more.
+    static let finished: Int64 = 70_000
+    static let reset: Int64 = 5_000
+    /// Aborted flows answer late packets with resets.
+    static let aborted: Int64 = 60_000
+    static let leastRetransmission: Int64 = 200
+    static let leastProgress: Int64 = 10
+    static let mostRetries = 8
+    static let betweenChallenges: Int64 = 500
+    static let idleBeforeReconcile: Int64 = 60_000
+}
+
+/// Resets, aborts and what time does to a flow.
+extension Flow {
+    // MARK: Resets
+
+    /// A reset of the local kernel. RFC 5961 lets the peer obey it only at exactly the sequence number it
+    /// expects, so the K numbers that mean "here" become the W numbers that mean the same.
+    func emitReset(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        let packet = arrival.packet
+        let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
+        let w: Int
+        if k >= send.nextK {
+            w = send.sentW
+        } else if k <= send.acknowledgedK {
+            w = send.acknowledgedW
+        } else {
+            w = min(send.map.w(startingAt: k), send.sentW)
+        }
+        let range = compose(
+            fields(at: w, flags: packet.flags), options: options, like: packet, template: bytes, ciphertext: w..<w,
+            checksum: .full, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+        endByReset(arrival.now, &output)
+    }
+
+    /// A reset from the wire: obeyed where the peer means this point of the stream (RFC 5961 section 3.2).
+    func receiveReset(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        let packet = arrival.packet
+        let w = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
+        let isExact = w == receive.nextW || w == receive.contiguousW || w == currentAckW
+        guard isExact else {
+            if isInWindow(w) { challenge(arrival.now, &output) }
+            return drop(arrival.metadata.id, &output)
+        }
+        let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
+        let fields = TCPHeader(
+            sequence: inOrigin.sequence(at: receive.deliveredK),
+            acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
+            window: packet.window)
+        let range = rewrite(packet, fields, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+        endByReset(arrival.now, &output)
+    }
+
+    private func endByReset(_ now: Instant, _ output: inout Output) {
+        dropHeld(&output)
+        engineDeadline = nil
+        progressDeadline = nil
+        isReset = true
+        removalDeadline = now.adding(milliseconds: FlowTime.reset)
+    }
+
+    /// Answers something unacceptable with an acknowledgement, not too often (RFC 5961 sections 5 and 10).
+    func challenge(_ now: Instant, _ output: inout Output) {
+        if let last = lastChallenge, now.milliseconds(since: last) < FlowTime.betweenChallenges { return }
+        lastChallenge = now
+        injectAck(now: now, &output)
+    }
+
+    // MARK: Aborts
+
+    /// Ends an encrypted connection with an error at both ends.
+    func abort(_ reason: AbortReason, now: Instant, _ output: inout Output) {
+        guard phase != .aborted else { return }
+        host.counters.aborts += 1
+        output.actions.append(.log(.aborted(tuple, reason)))
+        let endsConnection = mptcp.map { reason == .shutdown || $0.subflows <= 1 } ?? false
+        let keys = endsConnection ? mptcp?.keys : nil
+        injectReset(keys, &output)
+        if let keys { injectFastClose(keys, &output) }
+        if keys == nil || reason != .shutdown { output.actions.append(.destroySocket(tuple)) }
+        dropHeld(&output)
+        phase = .aborted
+        forgetKeys()
+        engineDeadline = nil
+        progressDeadline = nil
+        removalDeadline = now.adding(milliseconds: FlowTime.aborted)
+    }
+
+    /// Whether the peer has been promised encryption by a SYN-ACK: left alone, our kernel would take its Init1 for data.
+    var hasPromisedEncryption: Bool { phase == .accepting && accepting?.synAckSent != nil }
+
+    private func forgetKeys() {
+        keyExchange = nil
+        secret = nil
+        sealer = nil
+        opener = nil
+        accepting = nil
+    }
+
+    private func injectReset(_ keys: MPTCPKeys?, _ output: inout Output) {
+        var options = TCPOptions()
+        if let keys { options.append(MPTCPOption.fastClose(keys.remote).span) }
+        injectOwn(send.sentW..<send.sentW, flags: [.rst, .ack], options: options, &output)
+    }
+
+    /// Ends the local kernel's MPTCP connection: bare resets of its subflows would leave it waiting for others.
+    private func injectFastClose(_ keys: MPTCPKeys, _ output: inout Output) {
+        var expected = [receive.deliveredK]
+        if receive.acknowledgedK != receive.deliveredK { expected.append(receive.acknowledgedK) }
+        for k in expected {
+            host.injectFastClose(
+                to: tuple, sequence: inOrigin.sequence(at: k),
+                acknowledgment: outOrigin.sequence(at: send.acknowledgedK), key: keys.local, &output)
+        }
+    }
+
+    /// Gives up everything whose verdict is pending.
+    func dropHeld(_ output: inout Output) {
+        for held in heldOutbound { drop(held.metadata.id, &output) }
+        host.heldPackets -= heldOutbound.count
+        heldOutbound = []
+        for held in receive.removeAllHeld() {
+            host.heldPackets -= 1
+            drop(held.id, &output)
+        }
+    }
+
+    // MARK: Time
+
+    func note(roundTripSince start: Instant, _ now: Instant) {
+        roundTrip = max(1_000_000, min(now.nanoseconds &- start.nanoseconds, 3_000_000_000))
+    }
+
+    /// Watches over engine-owned bytes that the peer has not acknowledged.
+    func armEngineTimer(_ now: Instant) {
+        guard send.map.engineSpan(endingAbove: send.acknowledgedW) != nil else {
+            engineDeadline = nil
+            engineRetries = 0
+            return
+        }
+        let base = max(FlowTime.leastRetransmission, roundTrip / 500_000)
+        engineDeadline = now.adding(milliseconds: min(base << Int64(engineRetries), 30_000))
+    }
+
+    /// What is due; false when the flow is to be forgotten.
+    func handleDeadlines(now: Instant, _ output: inout Output) -> Bool {
+        if let due = removalDeadline, due <= now {
+            // Only what has ended may be forgotten: a kernel that goes on would speak plaintext.
+            guard isProtected, !isFinished, !isReset, phase != .aborted else { return false }
+            removalDeadline = nil
+        }
+        if let due = engineDeadline, due <= now { retransmit(now, &output) }
+        if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
+        return true
+    }
+
+    private func retransmit(_ now: Instant, _ output: inout Output) {
+        engineDeadline = nil
+        guard phase == .keyExchange || phase == .encrypted, !isReset,
+            let span = send.map.engineSpan(endingAbove: send.acknowledgedW)
+        else { return }
+        engineRetries += 1
+        guard engineRetries <= FlowTime.mostRetries else {
+            if sealer == nil || needsENO { abort(.handshakeTimeout, now: now, &output) }
+            return
+        }
+        if needsENO && handshakeACK != nil {
+            injectHandshakeACK(now: now, &output)
+        } else if span.w.upperBound <= send.dataEndW {
+            let w = max(span.w.lowerBound, send.retransmittableW)..<span.w.upperBound
+            injectOwn(w, flags: [.ack, .psh], options: ownOptions(now: now), &output)
+        }
+        armEngineTimer(now)
+    }
+}
+
+extension MPTCPOption {
+    /// MP_FASTCLOSE (RFC 8684 section 3.5) for the holder of `key`.
+    static func fastClose(_ key: UInt64) -> [UInt8] {
+        [TCPOptionKind.mptcp, 12, 0x70, 0] + UInt32(truncatingIfNeeded: key >> 32).bigEndianBytes
+            + UInt32(truncatingIfNeeded: key).bigEndianBytes
+    }
+}
+
+extension Host {
+    /// A reset for whoever sent `packet`, at exactly the point it acknowledges (RFC 9293 section 3.10.7.1).
+    func injectReset(
+        answering packet: TCPPacket, _ metadata: PacketMetadata, keys: MPTCPKeys?, _ output: inout Output
+    ) {
+        guard !packet.flags.contains(.rst) else { return }
+        let answersACK = packet.flags.contains(.ack)
+        var options = TCPOptions()
+        if let keys { options.append(MPTCPOption.fastClose(keys.remote).span) }
+        let fields = TCPHeader(
+            sequence: answersACK ? packet.acknowledgment : SequenceNumber(0),
+            acknowledgment: packet.sequence + packet.sequenceLength, flags: [.rst, .ack], window: 0)
+        guard
+            let range = make(
+                fields, from: packet.destination, to: packet.source, options: options, &output)
+        else { return }
+        counters.packetsInjected += 1
+        output.actions.append(.inject(range, Egress(mark: metadata.mark, interface: 0)))
+    }
+
+    /// An MP_FASTCLOSE for the local kernel.
+    func injectFastClose(
+        to tuple: FlowTuple, sequence: SequenceNumber, acknowledgment: SequenceNumber, key: UInt64,
+        _ output: inout Output
+    ) {
+        var options = TCPOptions()
+        options.append(MPTCPOption.fastClose(key).span)
+        let fields = TCPHeader(sequence: sequence, acknowledgment: acknowledgment, flags: [.ack], window: 0)
+        guard let range = make(fields, from: tuple.remote, to: tuple.local, options: options, &output) else { return }
+        output.actions.append(.injectLocal(range))
+    }
+
+    /// Writes a packet without data from nothing.
+    func make(
+        _ fields: TCPHeader, from source: Endpoint, to destination: Endpoint, options: borrowing TCPOptions,
+        _ output: inout Output
+    ) -> Range<Int>? {
+        let template = HeaderTemplate.bytes(from: source, to: destination)
+        guard let packet = try? TCPPacket(parsing: template.span) else { return nil }
+        let count = packet.length(options: options, payloadCount: 0)
+        let start = output.allocate(count)
+        var all = output.bytes.mutableSpan
+        var target = all._mutatingExtracting(start..<start + count)
+        packet.write(fields, options: options, template: template.span, checksum: .full, into: &target)
+        return start..<start + count
+    }
+}

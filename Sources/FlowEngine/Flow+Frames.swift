@@ -1,0 +1,325 @@
+import DequeModule
+import PacketWire
+import Tcpcrypt
+
+/// From arriving pieces to whole messages and frames, and from these to the packets that brought them.
+extension Flow {
+    /// Takes a segment that brings something new.
+    func take(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ arrival: Arrival,
+        _ output: inout Output
+    ) {
+        let isNext = segment.w.lowerBound <= receive.nextW && receive.held.isEmpty
+        if isNext {
+            consume(bytes.extracting(arrival.packet.payload), at: segment.w.lowerBound, arrival.now, &output)
+            guard phase == .encrypted || phase == .keyExchange else { return drop(arrival.metadata.id, &output) }
+            takeFIN(segment, arrival.now, &output)
+            guard phase == .encrypted || phase == .keyExchange else { return drop(arrival.metadata.id, &output) }
+            if receive.nextW >= segment.w.upperBound && unprovenJoin == nil {
+                let share = kShare(of: segment)
+                let acknowledged = outOrigin.offset(of: arrival.packet.acknowledgment, near: send.acknowledgedW)
+                return deliver(
+                    bytes, options, arrival.packet, arrival.metadata.id, k: share.range, fin: share.fin, acknowledged,
+                    &output)
+            }
+            if hasFailed { return dropFailed(segment, bytes, arrival, &output) }
+        }
+        hold(bytes, segment, arrival, &output)
+    }
+
+    /// Consumes whole units from one packet, without a copy.
+    private func consume(_ payload: Span<UInt8>, at w: Int, _ now: Instant, _ output: inout Output) {
+        hasFailed = false
+        while phase == .encrypted || phase == .keyExchange {
+            let position = receive.nextW - w
+            guard position >= 0, position < payload.count else { return }
+            let rest = payload.extracting(position..<payload.count)
+            guard let length = unitLength(rest, now, &output), length <= rest.count else { return }
+            guard consumeUnit(rest.extracting(0..<length), now, &output) else { return }
+        }
+    }
+
+    /// The length of the message or frame that begins with `prefix`; nil while too little of it is here.
+    private func unitLength(_ prefix: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Int? {
+        if opener != nil {
+            guard prefix.count >= Frame.controlLength else { return nil }
+            guard let control = Frame.parseControl(prefix) else {
+                fail(now, &output)
+                return nil
+            }
+            return control.length
+        }
+        do {
+            return isOpener ? try Init2.messageLength(prefix: prefix) : try Init1.messageLength(prefix: prefix)
+        } catch {
+            abort(.badInit, now: now, &output)
+            return nil
+        }
+    }
+
+    /// Takes one whole message or frame that begins at ``ReceiveStream/nextW``; false when it is no good.
+    private func consumeUnit(_ unit: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
+        if opener == nil { return exchangeKeys(unit, now, &output) }
+        if receive.signedEndW != nil {
+            abort(.dataAfterFIN, now: now, &output)
+            return false
+        }
+        guard let frame = open(unit, &host.plainScratch) else {
+            fail(now, &output)
+            return false
+        }
+        if frame.dataLength == 0 { ackOwed = true }
+        if frame.fin { receive.signedEndW = receive.nextW }
+        if frame.rekey { answerRekey(now, &output) }
+        return unprovenJoin.map { prove($0, now, &output) } ?? true
+    }
+
+    /// Opens the frame at ``ReceiveStream/nextW`` and appends its plaintext; nil where it does not authenticate.
+    private func open(_ unit: Span<UInt8>, _ scratch: inout [UInt8]) -> OpenedFrame? {
+        var target = scratch.mutableSpan
+        guard let frame = opener?.open(unit, offset: UInt64(receive.nextW), into: &target) else { return nil }
+        host.counters.framesOpened += 1
+        receive.consecutiveFailures = 0
+        if let urgent = frame.urgent { receive.urgentEndK = receive.nextK + Int(urgent) + 1 }
+        receive.append(
+            scratch.span.extracting(0..<frame.dataLength), wCount: unit.count, lead: frame.urgent == nil ? 4 : 6)
+        traffic.plainIn += UInt64(frame.dataLength)
+        return frame
+    }
+
+    /// The first authenticated frame proves a join: only now does it spend the secret (DESIGN.md section 4).
+    private func prove(_ index: Int, _ now: Instant, _ output: inout Output) -> Bool {
+        guard mptcp?.spend(index) == true else {
+            abort(.secretReused, now: now, &output)
+            return false
+        }
+        joinProven(&output)
+        return true
+    }
+
+    /// A frame with rekey = 1 wants one back (RFC 8548 section 3.8); it also proves that this host is alive (3.9).
+    private func answerRekey(_ now: Instant, _ output: inout Output) {
+        guard let sealer, let opener, sealer.generation < opener.generation else { return }
+        sealOwn(rekey: true, now, &output)
+    }
+
+    /// Seals and sends a frame without data.
+    private func sealOwn(rekey: Bool, _ now: Instant, _ output: inout Output) {
+        let start = send.nextW
+        sealEmptyFrame(rekey: rekey)
+        guard send.nextW > start else { return }
+        injectOwn(start..<send.nextW, flags: [.ack, .psh], options: ownOptions(now: now), &output)
+        armEngineTimer(now)
+    }
+
+    // MARK: Key exchange
+
+    private func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
+        do throws(KeyExchangeError) {
+            host.counters.publicKeyOperations += isOpener ? 1 : 2
+            if isOpener {
+                guard let exchange = keyExchange else { return false }
+                let secret = try exchange.finish(init2: message)
+                receive.appendEngineOwned(message.count)
+                install(secret, now: now, &output)
+            } else {
+                guard let tep else { return false }
+                let answer = try KeyExchangeB.respond(
+                    init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript,
+                    crypto: host.crypto, random: host.random)
+                receive.appendEngineOwned(message.count)
+                send.append(answer.init2.span, kCount: 0, lead: answer.init2.count)
+                install(answer.secret, now: now, &output)
+                injectOwn(0..<answer.init2.count, flags: [.ack, .psh], options: ownOptions(now: now), &output)
+                armEngineTimer(now)
+            }
+        } catch {
+            abort(AbortReason(error), now: now, &output)
+            return false
+        }
+        transcript = []
+        // Init2 itself acknowledges Init1.
+        ackOwed = isOpener
+        releaseOutbound(now: now, &output)
+        return true
+    }
+
+    // MARK: Held packets
+
+    /// Keeps a packet whose verdict is not known yet, and finds out what it completes.
+    func hold(_ bytes: Span<UInt8>, _ segment: Segment, _ arrival: Arrival, _ output: inout Output) {
+        if !segment.isPure, receive.holdsAll(of: segment.w),
+            !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
+        {
+            guard replaceForged(bytes.extracting(arrival.packet.payload), segment, &output) else {
+                injectAck(latest: nil, now: arrival.now, &output)
+                return drop(arrival.metadata.id, &output)
+            }
+        }
+        guard receive.held.count < host.configuration.maximumHeldPacketsPerFlow, host.admitHeld() else {
+            return drop(arrival.metadata.id, &output)
+        }
+        let before = receive.contiguousW
+        receive.hold(
+            HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
+        let isBeyondHole = segment.w.lowerBound > before
+        if receive.contiguousW > before || segment.w.lowerBound <= receive.nextW {
+            consumeHeld(arrival.now, &output)
+        }
+        guard phase == .encrypted || phase == .keyExchange else { return }
+        if isBeyondHole && !segment.w.isEmpty {
+            injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
+        } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
+            // The sender's window is small: every piece counts.
+            acknowledgePieces(arrival.now, &output)
+        }
+    }
+
+    /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
+    /// on repeating. False where both are the same.
+    private func replaceForged(_ payload: Span<UInt8>, _ segment: Segment, _ output: inout Output) -> Bool {
+        let new = max(segment.w.lowerBound, receive.nextW)..<segment.w.upperBound
+        guard !new.isEmpty, receive.gather(new, into: &host.unitScratch) else { return false }
+        let skip = new.lowerBound - segment.w.lowerBound
+        let isSame = (0..<new.count).allSatisfy { host.unitScratch[$0] == payload[skip + $0] }
+        guard !isSame, receive.promisedW <= new.lowerBound else { return false }
+        for packet in receive.removeHeld(touching: new) {
+            host.heldPackets -= 1
+            drop(packet.id, &output)
+        }
+        return true
+    }
+
+    /// Consumes what held packets complete, and releases those that are done with.
+    private func consumeHeld(_ now: Instant, _ output: inout Output) {
+        while phase == .encrypted || phase == .keyExchange {
+            guard consumeNextHeld(&host.unitScratch, now, &output) else { break }
+        }
+        release(now, &output)
+    }
+
+    private func consumeNextHeld(_ scratch: inout [UInt8], _ now: Instant, _ output: inout Output) -> Bool {
+        let start = receive.nextW
+        let available = receive.contiguousW - start
+        let prefix = min(available, opener == nil ? Init1.prefixLength : Frame.controlLength)
+        hasFailed = false
+        guard prefix > 0, receive.gather(start..<start + prefix, into: &scratch) else { return false }
+        guard let length = unitLength(scratch.span.extracting(0..<prefix), now, &output) else {
+            if hasFailed { dropHeldFailure(prefix, now, &output) }
+            return false
+        }
+        guard length <= available, length <= scratch.count,
+            receive.gather(start..<start + length, into: &scratch)
+        else { return false }
+        let isGood = consumeUnit(scratch.span.extracting(0..<length), now, &output)
+        if !isGood && hasFailed { dropHeldFailure(length, now, &output) }
+        return isGood
+    }
+
+    /// Delivers held packets that lie below ``ReceiveStream/nextW``, each with its own share.
+    private func release(_ now: Instant, _ output: inout Output) {
+        while phase == .encrypted || phase == .keyExchange, unprovenJoin == nil, let held = receive.popComplete() {
+            host.heldPackets -= 1
+            let segment = Segment(w: held.w, isFIN: held.isFIN)
+            takeFIN(segment, now, &output)
+            guard phase != .aborted else { return drop(held.id, &output) }
+            var options = TCPOptions(held.packet, of: held.bytes.span)
+            options.remove(ENO.optionKind)
+            let share = kShare(of: segment)
+            let acknowledged = outOrigin.offset(of: held.packet.acknowledgment, near: send.acknowledgedW)
+            receive.keepPromised(held)
+            deliver(
+                held.bytes.span, options, held.packet, held.id, k: share.range, fin: share.fin, acknowledged, &output)
+        }
+    }
+
+    /// A FIN counts if the peer signed it, at exactly this place (RFC 8548 section 3.7).
+    private func takeFIN(_ segment: Segment, _ now: Instant, _ output: inout Output) {
+        guard segment.isFIN, segment.w.upperBound == receive.nextW, receive.finK == nil else { return }
+        guard receive.signedEndW == segment.w.upperBound else {
+            receive.unsignedFINs += 1
+            if receive.unsignedFINs >= 3 { abort(.unsignedFIN, now: now, &output) }
+            return
+        }
+        receive.appendFIN()
+    }
+
+    // MARK: Failures
+
+    /// Counts a frame that did not authenticate.
+    private func fail(_ now: Instant, _ output: inout Output) {
+        hasFailed = true
+        traffic.authFailures += 1
+        host.counters.authFailures += 1
+        receive.consecutiveFailures += 1
+        // What has been acknowledged cannot come again.
+        if receive.promisedW > receive.nextW || receive.consecutiveFailures >= Self.mostFailures {
+            abort(.authentication, now: now, &output)
+        }
+    }
+
+    private static let mostFailures = 8
+
+    /// Drops a packet that brought a bad frame; what came before that frame in it is delivered.
+    private func dropFailed(
+        _ segment: Segment, _ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output
+    ) {
+        deliverGoodPart(bytes, arrival.packet, arrival.metadata.id, segment.w, &output)
+        injectAck(now: arrival.now, &output)
+    }
+
+    /// Drops every held packet that a bad frame touches, and forgets that they arrived: the genuine ones come again.
+    private func dropHeldFailure(_ length: Int, _ now: Instant, _ output: inout Output) {
+        let bad = receive.nextW..<receive.nextW + max(1, length)
+        for held in receive.removeHeld(touching: bad) {
+            host.heldPackets -= 1
+            deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
+        }
+        injectAck(now: now, &output)
+    }
+
+    private func deliverGoodPart(
+        _ bytes: Span<UInt8>, _ packet: TCPPacket, _ id: PacketID, _ w: Range<Int>, _ output: inout Output
+    ) {
+        let good = Segment(w: w.lowerBound..<max(w.lowerBound, min(w.upperBound, receive.nextW)), isFIN: false)
+        let share = kShare(of: good)
+        guard !share.range.isEmpty, unprovenJoin == nil else { return drop(id, &output) }
+        var options = TCPOptions(packet, of: bytes)
+        options.remove(ENO.optionKind)
+        let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
+        deliver(bytes, options, packet, id, k: share.range, fin: false, acknowledged, &output)
+    }
+
+    // MARK: Frames larger than the sender's window
+
+    /// Watches a frame of which only a part is here.
+    func armProgressTimer(_ now: Instant) {
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else {
+            progressDeadline = nil
+            return
+        }
+        guard progressDeadline == nil || receive.contiguousW != progressW else { return }
+        progressW = receive.contiguousW
+        progressDeadline = now.adding(milliseconds: max(FlowTime.leastProgress, roundTrip / 1_000_000))
+    }
+
+    /// Acknowledges the pieces of a frame that cannot complete because the sender waits for just that.
+    func acknowledgePieces(_ now: Instant, _ output: inout Output) {
+        progressDeadline = nil
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return }
+        // A promise covers everything below it: what the kernel may have lost must not be among that.
+        guard receive.acknowledgedK >= receive.nextK else { return }
+        receive.promisedW = receive.contiguousW
+        injectAck(now: now, &output)
+    }
+}
+
+extension AbortReason {
+    init(_ error: KeyExchangeError) {
+        switch error {
+        case .badPublicKey: self = .publicKey
+        case .unofferedAEAD, .noCommonAEAD: self = .cipher
+        default: self = .badInit
+        }
+    }
+}

@@ -1,0 +1,124 @@
+import PacketWire
+import Tcpcrypt
+
+/// What both roles of the TCP-ENO handshake share.
+extension Flow {
+    /// Takes from the SYN of `direction` what both ends agreed on by sending it.
+    func remember(syn packet: TCPPacket, _ options: borrowing TCPOptions, _ direction: Direction) -> SYNOffer {
+        let size = Int(options.maximumSegmentSize ?? (packet.isIPv6 ? 1220 : 536))
+        switch direction {
+        case .outbound:
+            outOrigin = SequenceOrigin(initial: packet.sequence)
+            header.localMSS = size
+            header.note(window: Int(packet.window))
+        case .inbound:
+            inOrigin = SequenceOrigin(initial: packet.sequence)
+            header.remoteMSS = size
+        }
+        return SYNOffer(
+            scale: options.windowScale, timestamps: options.timestamps != nil,
+            sack: options.contains(TCPOptionKind.sackPermitted))
+    }
+
+    /// Both SYNs are known: what the connection uses.
+    func agree(local: SYNOffer, remote: SYNOffer) {
+        if let localScale = local.scale, let remoteScale = remote.scale {
+            header.localScale = localScale
+            header.remoteScale = remoteScale
+        }
+        header.usesTimestamps = local.timestamps && remote.timestamps
+        header.usesSACK = local.sack && remote.sack
+        header.wireMSS = min(header.localMSS, header.remoteMSS)
+        header.window = UInt16(clamping: header.localWindow >> header.localScale)
+    }
+
+    /// The MSS the local kernel is told: what a frame adds to a segment has to fit as well (DESIGN.md section 3).
+    func loweredMSS(_ metadata: PacketMetadata) -> UInt16 {
+        let headers = tuple.local.address.isIPv6 ? 60 : 40
+        let path = metadata.mtu > 0 ? metadata.mtu - headers : Int.max
+        let size = min(header.remoteMSS, header.localMSS, path) - Frame.overhead
+        return UInt16(clamping: max(64, size))
+    }
+
+    /// Writes a handshake segment anew with other options and no data.
+    func rewrite(
+        _ packet: TCPPacket, _ fields: TCPHeader? = nil, options: borrowing TCPOptions, template: Span<UInt8>,
+        _ output: inout Output
+    ) -> Range<Int> {
+        let count = packet.length(options: options, payloadCount: 0)
+        let start = output.allocate(count)
+        var all = output.bytes.mutableSpan
+        var target = all._mutatingExtracting(start..<start + count)
+        packet.write(
+            fields ?? TCPHeader(packet), options: options, template: template, checksum: .full, into: &target)
+        return start..<start + count
+    }
+
+    /// Ordinary TCP from now on, as soon as the tokens of an MPTCP connection are known.
+    ///
+    /// - Returns: the mark the rules may be given.
+    func becomePlain(_ reason: FallbackReason, _ output: inout Output) -> FlowMark {
+        guard let mptcp, !isJoin, mptcp.keys == nil else {
+            fallBack(reason, &output)
+            return .plain
+        }
+        self.reason = reason
+        phase = .observing
+        return .undecided
+    }
+
+    /// A segment of an MPTCP connection that is plain, but whose keys are not known yet.
+    func observe(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let options = TCPOptions(arrival.packet, of: bytes)
+        let isSYN = arrival.packet.flags.contains(.syn)
+        learnKeys(options.mptcpOption(isSYN: isSYN), from: arrival.metadata.direction, &output)
+        // A handshake that ends without keys is no MPTCP connection.
+        let isOver = mptcp?.keys != nil || !isSYN
+        if isOver { fallBack(reason ?? .noENO, &output) }
+        output.actions.append(.accept(arrival.metadata.id, isOver ? .plain : .undecided))
+    }
+
+    /// Sends a reset to the peer that answers `packet` (RFC 9293 section 3.10.7.1), as if no socket were here.
+    func refuse(_ packet: TCPPacket, _ metadata: PacketMetadata, _ output: inout Output) {
+        host.injectReset(answering: packet, metadata, keys: nil, &output)
+    }
+
+    /// A join that may not be: neither kernel shall have it.
+    func refuseJoin(_ reason: JoinRefusal, _ output: inout Output) {
+        phase = .aborted
+        host.counters.joinsRefused += 1
+        output.actions.append(.log(.joinRefused(tuple, reason)))
+    }
+}
+
+/// What one SYN offers besides its MSS.
+struct SYNOffer: Sendable {
+    var scale: Int?
+    var timestamps = false
+    var sack = false
+}
+
+extension HeaderMemory {
+    /// Notes how much the local kernel takes, in bytes.
+    mutating func note(window bytes: Int) { localWindow = bytes }
+
+    /// Notes the local kernel's clock: packets of our own must not look older than its own (RFC 7323 section 5).
+    mutating func note(timestamps options: borrowing TCPOptions, _ now: Instant) {
+        guard let value = options.timestamps?.value else { return }
+        timestampValue = value
+        timestampTaken = now
+    }
+}
+
+extension FallbackReason {
+    init(_ failure: ENOFailure) {
+        switch failure {
+        case .vacuous: self = .vacuousENO
+        case .illFormed: self = .illFormedENO
+        case .noCommonTEP: self = .noCommonTEP
+        case .roleConflict: self = .roleConflict
+        case .echoed: self = .echoedENO
+        case .badResumption: self = .badResumption
+        }
+    }
+}

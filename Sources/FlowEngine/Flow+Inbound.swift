@@ -1,0 +1,262 @@
+import DequeModule
+import PacketWire
+import Tcpcrypt
+
+/// From the wire (W) to the local kernel (K).
+extension Flow {
+    /// A segment without SYN from the wire.
+    func inbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        lastActivity = arrival.now
+        switch phase {
+        case .opening:
+            // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.
+            if arrival.packet.flags.contains(.rst) {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+            }
+            output.actions.append(.accept(arrival.metadata.id, .undecided))
+        case .accepting:
+            receiveFirstACK(bytes, arrival, &output)
+        case .observing:
+            observe(bytes, arrival, &output)
+        case .plain:
+            output.actions.append(.accept(arrival.metadata.id, .plain))
+        case .aborted:
+            host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            drop(arrival.metadata.id, &output)
+        case .keyExchange, .encrypted:
+            translateInbound(bytes, arrival, &output)
+        }
+    }
+
+    private func translateInbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        var options = TCPOptions(packet, of: bytes)
+        if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
+        let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
+        let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
+        let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
+        guard packet.flags.contains(.ack), acknowledged <= send.sentW, isAcceptable(segment) else {
+            challenge(arrival.now, &output)
+            return drop(arrival.metadata.id, &output)
+        }
+        hear(packet, options, &output)
+        if acknowledged >= send.acknowledgedW {
+            noteAcknowledgement(acknowledged, Int(packet.window) << header.remoteScale, arrival.now)
+        }
+        options.remove(ENO.optionKind)
+        if segment.isPure {
+            deliverPureAck(bytes, options, segment, acknowledged, arrival, &output)
+        } else if segment.endW <= receive.nextW {
+            deliverAgain(bytes, options, segment, acknowledged, arrival, &output)
+        } else {
+            traffic.wireIn += UInt64(segment.w.count)
+            take(bytes, options, segment, arrival, &output)
+        }
+        settle(arrival.now, &output)
+    }
+
+    /// The peer has answered: the empty ENO option has done its work (RFC 8547 section 4.6).
+    private func hear(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ output: inout Output) {
+        needsENO = false
+        removalDeadline = isFinished ? removalDeadline : nil
+        if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
+        if let timestamps = options.timestamps { header.timestampEcho = timestamps.value }
+    }
+
+    private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
+        let before = send.acknowledgedW
+        send.acknowledge(w, window: window)
+        guard w > before, engineDeadline != nil else { return }
+        engineRetries = 0
+        armEngineTimer(now)
+    }
+
+    /// What every packet from the wire may have made due.
+    private func settle(_ now: Instant, _ output: inout Output) {
+        guard phase == .encrypted || phase == .keyExchange else { return }
+        if !send.backlog.isEmpty { flushBacklog(now, &output) }
+        if ackOwed { injectAck(now: now, &output) }
+        armProgressTimer(now)
+        if isFinished && removalDeadline == nil {
+            removalDeadline = now.adding(milliseconds: FlowTime.finished)
+        }
+    }
+
+    // MARK: Acceptance
+
+    /// Whether any of a segment lies where the local kernel has room, or has been (RFC 9293 section 3.10.7.4).
+    private func isAcceptable(_ segment: Segment) -> Bool {
+        let low = currentAckW - Self.oldest
+        guard segment.w.lowerBound >= low else { return false }
+        return segment.w.lowerBound <= rightEdgeIn + (segment.isPure ? 1 : 0)
+            && (segment.w.isEmpty || segment.w.lowerBound < max(rightEdgeIn, currentAckW + 1))
+    }
+
+    func isInWindow(_ w: Int) -> Bool { w >= currentAckW && w <= rightEdgeIn }
+
+    /// W offset at which the local kernel's window ends.
+    private var rightEdgeIn: Int { max(receive.rightEdge, currentAckW + header.localWindow) }
+
+    /// Duplicates and keep-alives from further back than any window are not of this connection.
+    private static let oldest = 1 << 26
+
+    // MARK: Pure acknowledgements
+
+    private func deliverPureAck(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
+        _ arrival: Arrival, _ output: inout Output
+    ) {
+        if unprovenJoin != nil { return hold(bytes, segment, arrival, &output) }
+        let w = segment.w.lowerBound
+        let k: Int
+        if w >= receive.nextW {
+            k = receive.deliveredK
+        } else if w < currentAckW {
+            k = receive.acknowledgedK - 1
+        } else {
+            k = max(receive.acknowledgedK, receive.map.k(standingBelow: w))
+        }
+        deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
+    }
+
+    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, what makes it repeat that.
+    private func deliverAgain(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
+        _ arrival: Arrival, _ output: inout Output
+    ) {
+        if unprovenJoin != nil { return drop(arrival.metadata.id, &output) }
+        redeliver(arrival.now, &output)
+        let share = kShare(of: segment)
+        let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
+        let ownsNoK = share.range.isEmpty && !share.fin
+        if ownsNoK { ackOwed = true }
+        if isKnown || ownsNoK {
+            let k = receive.acknowledgedK - (isKnown && !ownsNoK ? 1 : 0)
+            deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
+        } else {
+            deliver(
+                bytes, options, arrival.packet, arrival.metadata.id, k: share.range, fin: share.fin, acknowledged,
+                &output)
+        }
+    }
+
+    // MARK: Delivery
+
+    /// The K bytes, and the FIN, that a segment below ``ReceiveStream/nextW`` stands for.
+    func kShare(of segment: Segment) -> (range: Range<Int>, fin: Bool) {
+        let low = receive.map.k(standingBelow: segment.w.lowerBound)
+        var high = receive.map.k(standingBelow: segment.w.upperBound)
+        if let finK = receive.finK { high = min(high, finK) }
+        let fin = segment.isFIN && receive.finK != nil && high == receive.finK
+        let start = min(max(low, receive.acknowledgedK), max(high, low))
+        return (start..<max(start, high), fin)
+    }
+
+    /// Hands the kernel a packet of the wire with its share of the plaintext.
+    func deliver(
+        _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ packet: TCPPacket, _ id: PacketID, k: Range<Int>,
+        fin: Bool, _ acknowledged: Int, _ output: inout Output
+    ) {
+        var options = kernelOptions(wireOptions)
+        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
+        let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
+        output.actions.append(.replace(id, range, .encrypted))
+        receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+        if !k.isEmpty || fin { ackOwed = false }
+    }
+
+    private func composeDelivery(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ packet: TCPPacket, k: Range<Int>, fin: Bool,
+        _ acknowledged: Int, _ output: inout Output
+    ) -> Range<Int> {
+        let count = packet.length(options: options, payloadCount: k.count)
+        let start = output.allocate(count)
+        var all = output.bytes.mutableSpan
+        var target = all._mutatingExtracting(start..<start + count)
+        receive.copyPlaintext(k, into: &target, at: count - k.count)
+        var fields = TCPHeader(
+            sequence: inOrigin.sequence(at: k.lowerBound),
+            acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
+            window: packet.window)
+        mark(&fields, k: k, fin: fin)
+        packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)
+        return start..<start + count
+    }
+
+    /// Hands the kernel once more what it has not acknowledged although the peer has been told that it arrived:
+    /// the kernel may drop what it is given, and the peer will not send this again.
+    private func redeliver(_ now: Instant, _ output: inout Output) {
+        if let last = lastRedelivery, now.nanoseconds - last.nanoseconds < max(roundTrip, 10_000_000) { return }
+        guard !receive.promisedPackets.isEmpty else { return }
+        lastRedelivery = now
+        for held in receive.promisedPackets {
+            let segment = Segment(w: held.w, isFIN: held.isFIN)
+            let share = kShare(of: segment)
+            guard !share.range.isEmpty else { continue }
+            var options = TCPOptions(held.packet, of: held.bytes.span)
+            options.remove(ENO.optionKind)
+            options.remove(TCPOptionKind.sack)
+            refreshTimestamp(of: &options)
+            let range = composeDelivery(
+                held.bytes.span, options, held.packet, k: share.range, fin: share.fin, send.acknowledgedW, &output)
+            output.actions.append(.injectLocal(range))
+        }
+    }
+
+    /// An old packet with the peer's latest timestamp: its own would be refused by now (RFC 7323 section 5).
+    private func refreshTimestamp(of options: inout TCPOptions) {
+        guard header.usesTimestamps, let range = options.range(of: TCPOptionKind.timestamps), range.count == 10 else {
+            return
+        }
+        let value = header.timestampEcho.bigEndianBytes
+        for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
+    }
+
+    private func mark(_ fields: inout TCPHeader, k: Range<Int>, fin: Bool) {
+        if fin { fields.flags.insert(.fin) } else { fields.flags.remove(.fin) }
+        fields.flags.remove(.urg)
+        guard receive.urgentEndK > k.lowerBound, !k.isEmpty else { return }
+        fields.flags.insert(.urg)
+        fields.urgentPointer = UInt16(clamping: receive.urgentEndK - k.lowerBound)
+    }
+
+    /// SACK blocks in K; the rest rides through.
+    private func kernelOptions(_ wire: borrowing TCPOptions) -> TCPOptions {
+        var options = copy wire
+        guard options.contains(TCPOptionKind.sack) else { return options }
+        var bytes: [UInt8] = [TCPOptionKind.sack, 0]
+        for block in options.sackBlocks {
+            let low = send.map.k(startingAtOrAbove: outOrigin.offset(of: block.start, near: send.acknowledgedW))
+            let high = send.map.k(acknowledgedBy: outOrigin.offset(of: block.end, near: send.acknowledgedW))
+            guard low < high else { continue }
+            bytes += outOrigin.sequence(at: low).rawValue.bigEndianBytes
+            bytes += outOrigin.sequence(at: high).rawValue.bigEndianBytes
+        }
+        options.remove(TCPOptionKind.sack)
+        bytes[1] = UInt8(bytes.count)
+        if bytes.count > 2 { options.append(bytes.span) }
+        return options
+    }
+
+    /// Before a subflow is fully established, a packet without an MPTCP option makes the kernel fall back or reset
+    /// (DESIGN.md section 5): such packets of our own making stop here.
+    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
+        guard mptcp != nil else { return true }
+        if isEmpty { options.dropMPTCPDataLength() }
+        if options.contains(TCPOptionKind.mptcp) {
+            kernelEstablished = true
+            return true
+        }
+        return !isEmpty || kernelEstablished
+    }
+}
+
+/// The place of a segment in the wire stream.
+struct Segment: Sendable {
+    var w: Range<Int>
+    var isFIN: Bool
+
+    var isPure: Bool { w.isEmpty && !isFIN }
+    /// Behind the FIN, if there is one.
+    var endW: Int { w.upperBound + (isFIN ? 1 : 0) }
+}

@@ -1,0 +1,84 @@
+import PacketWire
+import Tcpcrypt
+
+/// From a negotiated TEP to traffic keys, and from MPTCP keys to join chains.
+extension Flow {
+    /// Takes a connection's secret into use; the caller has set ``origin``.
+    func install(_ secret: ConnectionSecret, now: Instant, _ output: inout Output) {
+        let crypto = host.crypto
+        self.secret = secret
+        (sealer, opener) = secret.streams(crypto)
+        sessionID = secret.sessionID(crypto)
+        phase = .encrypted
+        keyExchange = nil
+        opening = nil
+        accepting = nil
+        if origin == .fresh, host.configuration.resumption {
+            let chain = secret.sessionChain(crypto, lookAhead: Host.sessionLookAhead)
+            sessionChain = chain
+            host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
+        }
+        countOrigin()
+        linkJoinChains(&output)
+        if unprovenJoin == nil { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
+    }
+
+    private func countOrigin() {
+        switch origin {
+        case .fresh: host.counters.freshHandshakes += 1
+        case .resumed: host.counters.resumptions += 1
+        case .join, nil: break
+        }
+    }
+
+    /// The peer proved that it holds the secret of this join: it counts from here on.
+    func joinProven(_ output: inout Output) {
+        unprovenJoin = nil
+        host.counters.joins += 1
+        guard let chain = mptcp?.sessionChain else { return }
+        host.sessions.learn(tuple.remote.address, for: chain)
+        output.actions.append(.log(.encrypted(tuple, .join)))
+    }
+
+    /// Notes the keys that an option of the handshake shows (RFC 8684 section 3.1).
+    func learnKeys(_ option: MPTCPOption?, from direction: Direction, _ output: inout Output) {
+        guard let mptcp, !isJoin, mptcp.localKey == nil || mptcp.remoteKey == nil else { return }
+        let keys: (sender: UInt64, receiver: UInt64?)
+        switch option {
+        case .capableSYNACK(let sender): keys = (sender, nil)
+        case .capableACK(let sender, let receiver): keys = (sender, receiver)
+        default: return
+        }
+        let isOurs = direction == .outbound
+        host.tracker.learn(
+            localKey: isOurs ? keys.sender : keys.receiver, remoteKey: isOurs ? keys.receiver : keys.sender,
+            for: mptcp, crypto: host.crypto)
+        linkJoinChains(&output)
+    }
+
+    /// Once the first subflow has both its secret and its tokens, the connection has its join chains.
+    private func linkJoinChains(_ output: inout Output) {
+        guard let mptcp, !isJoin, let secret, mptcp.openingChain == nil, let keys = mptcp.keys else { return }
+        mptcp.sessionChain = sessionChain
+        mptcp.deriveJoinChains(from: secret, crypto: host.crypto)
+        output.actions.append(.journalAdd(CondemnedFlow(tuple: tuple, keys: keys)))
+    }
+
+    /// Remembers the flow across a crash, before the first byte that could be ciphertext.
+    func enterJournal(_ output: inout Output) {
+        isJournaled = true
+        output.actions.append(.journalAdd(CondemnedFlow(tuple: tuple, keys: mptcp?.keys)))
+    }
+}
+
+extension MPTCPConnection {
+    /// Both keys, once both are known.
+    var keys: MPTCPKeys? {
+        guard let localKey, let remoteKey else { return nil }
+        return MPTCPKeys(local: localKey, remote: remoteKey)
+    }
+}
+
+extension Instant {
+    var milliseconds: Int64 { nanoseconds / 1_000_000 }
+}

@@ -1,0 +1,291 @@
+import PacketWire
+import Tcpcrypt
+
+/// The active opener between SYN and SYN-ACK.
+struct Opening {
+    var offer: ENOOffer
+    /// The whole ENO option of the SYN.
+    var option: [UInt8]
+    var proposal: Proposal?
+    var stripTimestamps = false
+
+    struct Proposal {
+        var chain: SecretChain
+        var entry: ChainEntry
+        var nonce: [UInt8]
+    }
+}
+
+/// The active opener: our kernel sends the SYN.
+///
+///                    join without proof         +---------+
+///               +-------- dropped ------------> | aborted |
+///     SYN ----> +                               +---------+
+///               |  port, data, space            +---------+
+///               +-----------------------------> |  plain  | (observing, while MPTCP keys are missing)
+///               |  ENO appended   +---------+   +---------+
+///               +---------------> | opening | ------^  no ENO in the SYN-ACK, or no use in it
+///                                 +---------+
+///                                      | SYN-ACK with ENO
+///                                      v
+///                            keyExchange, or encrypted (resumed, join)
+extension Flow {
+    /// A SYN of the local kernel: the first one or a repetition.
+    func sendSYN(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        var options = TCPOptions(packet, of: bytes)
+        synsSent += 1
+        if synsSent == 1 {
+            localOffer = remember(syn: packet, options, .outbound)
+            header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
+            header.mtu = arrival.metadata.mtu
+            begin(packet, options, arrival, &output)
+        }
+        removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
+        guard phase == .opening, let opening else { return passSYN(arrival, &output) }
+        if isWithdrawalDue(options) {
+            self.opening = nil
+            let mark = becomePlain(.synRetransmitted, &output)
+            return output.actions.append(.accept(arrival.metadata.id, mark))
+        }
+        if opening.stripTimestamps { options.remove(TCPOptionKind.timestamps) }
+        guard options.append(opening.option.span) else {
+            let mark = becomePlain(.optionSpace, &output)
+            return output.actions.append(.accept(arrival.metadata.id, mark))
+        }
+        let range = rewrite(packet, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .undecided))
+    }
+
+    /// The verdict for a SYN that carries no ENO option of ours.
+    private func passSYN(_ arrival: Arrival, _ output: inout Output) {
+        switch phase {
+        case .aborted: drop(arrival.metadata.id, &output)
+        case .plain: output.actions.append(.accept(arrival.metadata.id, .plain))
+        default: output.actions.append(.accept(arrival.metadata.id, .undecided))
+        }
+    }
+
+    private func begin(
+        _ packet: TCPPacket, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        switch options.mptcpOption(isSYN: true) {
+        case .joinSYN(let token, let random):
+            isJoin = true
+            joinRandom = random
+            return beginJoin(token, options, &output)
+        case .capableSYN:
+            mptcp = MPTCPConnection(isOpener: true)
+            offersCapable = true
+        default:
+            break
+        }
+        if let reason = reasonToStayPlain(packet) {
+            _ = becomePlain(reason, &output)
+        } else if carriesData(packet, options) {
+            _ = becomePlain(.synData, &output)
+        } else {
+            makeOffer(options, arrival.now, &output)
+        }
+    }
+
+    /// Why a SYN of either direction is not for TCP-ENO at all.
+    func reasonToStayPlain(_ packet: TCPPacket) -> FallbackReason? {
+        if host.configuration.excludedPorts.contains(packet.destination.port) { return .excludedPort }
+        if host.configuration.teps.isEmpty { return .noCommonTEP }
+        return nil
+    }
+
+    /// Data on a SYN is not ours to encrypt (RFC 8547 section 4.7): such a connection is left alone.
+    private func carriesData(_ packet: TCPPacket, _ options: borrowing TCPOptions) -> Bool {
+        let cookie = options.contents(of: TCPOptionKind.fastOpen) ?? []
+        return !packet.payload.isEmpty || !cookie.isEmpty
+    }
+
+    private func makeOffer(_ options: borrowing TCPOptions, _ now: Instant, _ output: inout Output) {
+        let teps = host.configuration.teps
+        let room = options.room
+        if host.configuration.resumption, room >= Self.shortestResumption,
+            let found = host.sessions.propose(to: tuple.remote.address, allowing: teps, now: now.milliseconds)
+        {
+            let nonce = host.random.bytes(min(8, room - Self.resumptionOverhead))
+            return offer(.init(chain: found.chain, entry: found.entry, nonce: nonce), alsoFresh: teps)
+        }
+        let fresh = ENOOffer.fresh(teps: teps)
+        guard fresh.option.count <= room else {
+            _ = becomePlain(.optionSpace, &output)
+            return
+        }
+        opening = Opening(offer: fresh, option: fresh.option)
+    }
+
+    /// Kind, length, TEP and half an identifier (RFC 8548 section 3.5), before the nonce.
+    private static let resumptionOverhead = 12
+    private static let shortestResumption = 12 + 4
+
+    private func offer(_ proposal: Opening.Proposal, alsoFresh teps: [TEP]) {
+        let offer = ENOOffer.resuming(proposal.entry, of: proposal.chain, nonce: proposal.nonce, alsoFresh: [])
+        opening = Opening(offer: offer, option: offer.option, proposal: proposal)
+    }
+
+    private func beginJoin(_ token: UInt32, _ options: borrowing TCPOptions, _ output: inout Output) {
+        guard let connection = host.tracker.connection(remoteToken: token) else {
+            if host.tracker.isPlain(token) { return fallBack(.plainMPTCPConnection, &output) }
+            return refuseJoin(.unknownToken, &output)
+        }
+        guard connection.protection == .encrypted, let chain = connection.openingChain else {
+            return refuseJoin(.noProof, &output)
+        }
+        guard let entry = chain.propose() else { return refuseJoin(.chainExhausted, &output) }
+        mptcp = connection
+        connection.subflows += 1
+        var room = options.room
+        if let timestamps = options.range(of: TCPOptionKind.timestamps) { room += timestamps.count }
+        let nonce = host.random.bytes(max(0, min(8, room - Self.resumptionOverhead)))
+        offer(.init(chain: chain, entry: entry, nonce: nonce), alsoFresh: [])
+        opening?.stripTimestamps = true
+    }
+
+    /// Whether unanswered SYNs suggest that something on the path dislikes the option. MPTCP gives up on a peer
+    /// after two lost SYNs (DESIGN.md section 5), so a stranger gets one only.
+    private func isWithdrawalDue(_ options: borrowing TCPOptions) -> Bool {
+        guard !isJoin else { return false }
+        let isPatient = !offersCapable || host.sessions.knows(tuple.remote.address)
+        return synsSent > (isPatient ? 2 : 1)
+    }
+
+    // MARK: SYN-ACK
+
+    /// A SYN-ACK from the wire, for a flow this host opened.
+    func receiveSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        let options = TCPOptions(packet, of: bytes)
+        switch phase {
+        case .observing, .plain:
+            return observe(bytes, arrival, &output)
+        case .opening:
+            // The kernel answers what does not acknowledge its SYN with a reset.
+            guard packet.acknowledgment == outOrigin.sequence(at: 0) else {
+                return output.actions.append(.accept(arrival.metadata.id, .undecided))
+            }
+            conclude(bytes, options, arrival, &output)
+        case .keyExchange, .encrypted:
+            guard packet.sequence == inOrigin.initial else { return drop(arrival.metadata.id, &output) }
+            deliverSYNACK(bytes, options, arrival, &output)
+        case .accepting, .aborted:
+            drop(arrival.metadata.id, &output)
+        }
+    }
+
+    private func conclude(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        guard let opening else { return drop(arrival.metadata.id, &output) }
+        let packet = arrival.packet
+        let remoteOffer = remember(syn: packet, options, .inbound)
+        agree(local: localOffer, remote: remoteOffer)
+        note(roundTripSince: handshakeStarted, arrival.now)
+        let option = options.mptcpOption(isSYN: true)
+        if offersCapable, case .capableSYNACK = option {
+            learnKeys(option, from: .inbound, &output)
+        } else if !isJoin {
+            mptcp = nil
+        }
+        let outcome = negotiate(opening.offer, options)
+        if let failure = accept(outcome, opening, option, arrival, &output) {
+            guard !isJoin else { return refuseSYNACK(bytes, arrival, &output) }
+            let mark = becomePlain(failure, &output)
+            return output.actions.append(.accept(arrival.metadata.id, mark))
+        }
+        send.acknowledge(0, window: Int(packet.window))
+        needsENO = true
+        enterJournal(&output)
+        deliverSYNACK(bytes, options, arrival, &output)
+    }
+
+    private func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {
+        let answers = options.ranges(of: ENO.optionKind)
+        guard let answer = answers.first else { return .failure(Fallback(reason: .noENO)) }
+        guard answers.count == 1 else { return .failure(Fallback(reason: .illFormedENO)) }
+        return .success(offer.conclude(answer: options.span.extracting(answer)))
+    }
+
+    /// Why negotiation did not lead to encryption.
+    struct Fallback: Error { var reason: FallbackReason }
+
+    /// Takes the outcome into use; returns why there is none.
+    private func accept(
+        _ outcome: Result<OpenerOutcome, Fallback>, _ opening: Opening, _ option: MPTCPOption?, _ arrival: Arrival,
+        _ output: inout Output
+    ) -> FallbackReason? {
+        switch outcome {
+        case .failure(let fallback):
+            return fallback.reason
+        case .success(.disabled(let failure)):
+            return FallbackReason(failure)
+        case .success(.fresh(let tep, let transcript)):
+            guard !isJoin else { return .badResumption }
+            beginKeyExchange(tep, transcript)
+            return nil
+        case .success(.resumed(let peerNonce, _)):
+            guard let proposal = opening.proposal else { return .badResumption }
+            var nonce =
+                proposal.chain.role == .a ? proposal.nonce + peerNonce : peerNonce + proposal.nonce
+            if isJoin {
+                guard case .joinSYNACK(let random) = option else { return .badResumption }
+                nonce += joinRandom.bigEndianBytes + random.bigEndianBytes
+            }
+            origin = isJoin ? .join : .resumed
+            tep = proposal.chain.tep
+            install(
+                ConnectionSecret(resuming: proposal.entry, of: proposal.chain, sessionNonce: nonce), now: arrival.now,
+                &output)
+            if isJoin {
+                joinProven(&output)
+                sealEmptyFrame(rekey: false)
+            } else {
+                sessionChain = proposal.chain
+            }
+            return nil
+        }
+    }
+
+    private func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8]) {
+        host.counters.publicKeyOperations += 1
+        let exchange = KeyExchangeA(
+            tep: tep, aeads: host.configuration.aeads, transcript: transcript, crypto: host.crypto,
+            random: host.random)
+        self.tep = tep
+        origin = .fresh
+        send.append(exchange.init1.span, kCount: 0, lead: exchange.init1.count)
+        keyExchange = exchange
+        phase = .keyExchange
+        opening = nil
+    }
+
+    /// A join without proof: the kernel sees a reset, and so does the peer.
+    private func refuseSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        refuse(packet, arrival.metadata, &output)
+        refuseJoin(.noProof, &output)
+        var fields = TCPHeader(packet)
+        fields.flags = [.rst, .ack]
+        let range = rewrite(packet, fields, options: TCPOptions(), template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+    }
+
+    private func deliverSYNACK(
+        _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
+        var options = copy kernelOptions
+        options.remove(ENO.optionKind)
+        options.setMaximumSegmentSize(loweredMSS(arrival.metadata))
+        if !header.usesTimestamps { options.remove(TCPOptionKind.timestamps) }
+        let range = rewrite(arrival.packet, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+    }
+}
+
+extension UInt32 {
+    var bigEndianBytes: [UInt8] { [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: self >> UInt32($0)) } }
+}

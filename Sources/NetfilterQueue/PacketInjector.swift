@@ -1,0 +1,156 @@
+import CNetfilterQueue
+import Glibc
+import SystemPackage
+
+/// Sends whole IP packets with the route, mark and device of the flow they belong to.
+///
+/// The sockets are opened under a group id of their own, so that `-m owner --gid-owner` recognises what they send
+/// (xt_owner compares the file's fsgid at the time it was opened).
+public struct PacketInjector: ~Copyable, Sendable {
+    private let ipv4: Descriptor
+    /// Absent where the kernel has no IPv6.
+    private let ipv6: Descriptor?
+
+    public init(groupID: UInt32) throws(SystemCallError) {
+        // Of this thread only, as setegid would not be; the call cannot fail, only be ineffective.
+        let previous = UInt32(bitPattern: setfsgid(gid_t(groupID)))
+        defer { setfsgid(gid_t(previous)) }
+        guard UInt32(bitPattern: setfsgid(gid_t(groupID))) == groupID else {
+            throw SystemCallError("setfsgid", .notPermitted)
+        }
+        ipv4 = try Self.open(AF_INET, Int32(IPPROTO_IP), SocketOption.ipHeaderIncluded)
+        ipv6 = try? Self.open(AF_INET6, Int32(IPPROTO_IPV6), SocketOption.ipv6HeaderIncluded)
+    }
+
+    /// Negative where the kernel has no IPv6.
+    private var ipv6Descriptor: Int32 {
+        switch ipv6 {
+        case .some(let descriptor): descriptor.rawValue
+        case .none: -1
+        }
+    }
+
+    private static func open(
+        _ family: Int32, _ level: Int32, _ headerIncluded: Int32
+    ) throws(SystemCallError) -> Descriptor {
+        let type = Int32(SOCK_RAW.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        let descriptor = try Descriptor.socket(family, type, Int32(IPPROTO_RAW), "raw socket")
+        try descriptor.set(level: level, option: headerIncluded, to: 1, "header included")
+        try descriptor.set(level: SOL_SOCKET, option: SocketOption.sendBufferForce, to: 8 << 20, "SO_SNDBUFFORCE")
+        // A raw socket of protocol IPPROTO_RAW receives nothing, so there is no receive queue to drain.
+        return descriptor
+    }
+}
+
+extension PacketInjector {
+    /// Sends `packet`, a whole IP packet with valid checksums and no longer than the route's MTU, to its destination.
+    ///
+    /// - Parameters:
+    ///   - mark: the packet mark while routing and in the rules.
+    ///   - interface: index of the device to leave by; 0 lets the route decide. A link-local destination needs it.
+    /// - Throws: EMSGSIZE when too long, EPERM when a rule dropped it, EINVAL when it is no IP packet.
+    public func send(_ packet: Span<UInt8>, mark: UInt32, interface: UInt32) throws(SystemCallError) {
+        guard let target = Target(packet) else { throw SystemCallError("inject", .invalidArgument) }
+        if target.isIPv6, ipv6Descriptor < 0 { throw SystemCallError("inject", .addressFamilyNotSupported) }
+        let control = Self.control(isIPv6: target.isIPv6, mark: mark, interface: interface)
+        let address = target.socketAddress(interface: interface)
+        let descriptor = target.isIPv6 ? ipv6Descriptor : ipv4.rawValue
+        guard Self.send(descriptor, packet, address, control) >= 0 else { throw SystemCallError("inject") }
+    }
+
+    /// Hands `packet`, addressed to this host, to the local stack by way of the loopback device.
+    ///
+    /// TCP sees the device that owns the destination address as its input device, so device-bound sockets match.
+    /// - Parameter interface: needed for link-local addresses only.
+    public func sendLocally(_ packet: Span<UInt8>, interface: UInt32 = 0) throws(SystemCallError) {
+        try send(packet, mark: 0, interface: Target(packet)?.isLinkLocal == true ? interface : 0)
+    }
+
+    /// Where a packet goes, read from its header.
+    private struct Target {
+        var isIPv6: Bool
+        var address: [UInt8]
+
+        init?(_ packet: Span<UInt8>) {
+            guard !packet.isEmpty else { return nil }
+            isIPv6 = packet[0] >> 4 == 6
+            let range = isIPv6 ? 24..<40 : 16..<20
+            guard isIPv6 || packet[0] >> 4 == 4, packet.count >= (isIPv6 ? 40 : 20) else { return nil }
+            address = range.map { packet[$0] }
+        }
+
+        var isLinkLocal: Bool { isIPv6 && address[0] == 0xfe && address[1] & 0xc0 == 0x80 }
+
+        /// `sockaddr_in` or `sockaddr_in6`; the port stays zero.
+        func socketAddress(interface: UInt32) -> [UInt8] {
+            var builder = NativeBytes()
+            builder.append(UInt16(isIPv6 ? AF_INET6 : AF_INET))
+            builder.append([0, 0])
+            if isIPv6 { builder.append([0, 0, 0, 0]) }
+            builder.append(address)
+            if isIPv6 {
+                builder.append(isLinkLocal ? interface : 0)
+            } else {
+                builder.append([UInt8](repeating: 0, count: 8))
+            }
+            return builder.bytes
+        }
+    }
+
+    /// SO_MARK and, with an interface, IP_PKTINFO or IPV6_PKTINFO, as `cmsghdr`s of a 64-bit host: 16 bytes each, aligned to 8.
+    static func control(isIPv6: Bool, mark: UInt32, interface: UInt32) -> [UInt8] {
+        var builder = NativeBytes()
+        header(length: 20, level: UInt32(SOL_SOCKET), type: UInt32(SocketOption.mark), into: &builder)
+        builder.append(mark)
+        builder.append(UInt32(0))
+        guard interface != 0 else { return builder.bytes }
+        if isIPv6 {
+            header(length: 36, level: UInt32(IPPROTO_IPV6), type: UInt32(SocketOption.ipv6PacketInfo), into: &builder)
+            builder.append([UInt8](repeating: 0, count: 16))
+            builder.append(interface)
+        } else {
+            header(length: 28, level: UInt32(IPPROTO_IP), type: UInt32(SocketOption.ipPacketInfo), into: &builder)
+            builder.append(interface)
+            builder.append([UInt8](repeating: 0, count: 8))
+        }
+        builder.append(UInt32(0))
+        return builder.bytes
+    }
+
+    private static func header(length: UInt32, level: UInt32, type: UInt32, into builder: inout NativeBytes) {
+        #if _endian(little)
+            builder.append(length)
+            builder.append(UInt32(0))
+        #else
+            builder.append(UInt32(0))
+            builder.append(length)
+        #endif
+        builder.append(level)
+        builder.append(type)
+    }
+
+    private static func send(_ descriptor: Int32, _ packet: Span<UInt8>, _ address: [UInt8], _ control: [UInt8]) -> Int
+    {
+        unsafe packet.withUnsafeBytes { packet in
+            unsafe address.withUnsafeBytes { address in
+                unsafe control.withUnsafeBytes { control in
+                    var part = unsafe iovec(
+                        iov_base: UnsafeMutableRawPointer(mutating: packet.baseAddress), iov_len: packet.count)
+                    return unsafe withUnsafeMutablePointer(to: &part) { part in
+                        var message = unsafe msghdr()
+                        unsafe message.msg_name = UnsafeMutableRawPointer(mutating: address.baseAddress)
+                        unsafe message.msg_namelen = socklen_t(address.count)
+                        unsafe message.msg_iov = part
+                        unsafe message.msg_iovlen = 1
+                        unsafe message.msg_control = UnsafeMutableRawPointer(mutating: control.baseAddress)
+                        unsafe message.msg_controllen = control.count
+                        while true {
+                            let sent = unsafe sendmsg(descriptor, &message, 0)
+                            if sent >= 0 || errno != EINTR { return sent }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+import CNetfilterQueue
+import Glibc
+
+/// Wakes a thread that waits in ``Poller``. Signalling is safe from any thread.
+public final class WakeUp: Sendable {
+    private let descriptor: Descriptor
+    public var fileDescriptor: Int32 { descriptor.rawValue }
+
+    public init() throws(SystemCallError) {
+        let flags = Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK)
+        descriptor = try Descriptor(owning: eventfd(0, flags), "eventfd")
+    }
+
+    public func signal() {
+        // A full counter (EAGAIN) wakes as well.
+        _ = eventfd_write(descriptor.rawValue, 1)
+    }
+
+    /// Forgets the signals so far.
+    public func clear() {
+        var value: UInt64 = 0
+        _ = unsafe eventfd_read(descriptor.rawValue, &value)
+    }
+}
+
+/// Waits for descriptors to become readable.
+public struct Poller: Sendable {
+    private var entries: [pollfd]
+
+    public init(_ fileDescriptors: [Int32]) {
+        entries = fileDescriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+    }
+
+    /// Waits until one is readable (or failed), or so many nanoseconds passed, rounded up to milliseconds; nil waits
+    /// for ever. A signal ends it early.
+    public mutating func wait(nanoseconds: Int64?) {
+        let timeout = nanoseconds.map { Int32(clamping: (min(max(0, $0), .max / 2) + 999_999) / 1_000_000) } ?? -1
+        let ready = unsafe poll(&entries, nfds_t(entries.count), timeout)
+        if ready < 0 { for index in entries.indices { entries[index].revents = 0 } }
+    }
+
+    /// Whether the descriptor at `index` had something to read, or an error to fetch, after the last wait.
+    public func isReady(_ index: Int) -> Bool { entries.indices.contains(index) && entries[index].revents != 0 }
+}
+
+/// The clock that timers run on.
+public enum MonotonicClock {
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    public static func nanoseconds() -> Int64 {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+}

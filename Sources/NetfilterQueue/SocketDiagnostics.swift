@@ -1,0 +1,154 @@
+import Glibc
+public import PacketWire
+import SystemPackage
+
+/// A TCP socket of this network namespace, as sock_diag lists it.
+public struct TCPSocket: Hashable, Sendable {
+    /// The tokens of the MPTCP connection that a subflow belongs to (RFC 8684 section 3.2), in host order.
+    public struct Tokens: Hashable, Sendable {
+        public var local: UInt32
+        /// 0 where the kernel does not tell: on the initiator's first subflow.
+        public var remote: UInt32
+
+        public init(local: UInt32, remote: UInt32) {
+            self.local = local
+            self.remote = remote
+        }
+    }
+
+    public var local: Endpoint
+    public var remote: Endpoint
+    /// The device it is bound to, 0 for none.
+    public var interface: UInt32
+    /// The kernel's TCP state number (1 is ESTABLISHED).
+    public var state: UInt8
+    /// Set for MPTCP subflows.
+    public var tokens: Tokens?
+
+    var cookie: [UInt8] = SocketDiagnostics.noCookie
+
+    public init(local: Endpoint, remote: Endpoint, interface: UInt32, state: UInt8, tokens: Tokens? = nil) {
+        self.local = local
+        self.remote = remote
+        self.interface = interface
+        self.state = state
+        self.tokens = tokens
+    }
+}
+
+/// Lists and destroys TCP sockets (linux/sock_diag.h, linux/inet_diag.h).
+public struct SocketDiagnostics: ~Copyable, Sendable {
+    private let socket: NetlinkSocket
+
+    static let noCookie = [UInt8](repeating: 0xff, count: 8)
+    private static let byFamily: UInt16 = 20
+    private static let destroy: UInt16 = 21
+
+    public init() throws(SystemCallError) {
+        socket = try NetlinkSocket(.sockDiag)
+    }
+
+    /// All TCP sockets of both families but listeners: those in SYN_RECV and TIME_WAIT too.
+    public func list() throws(SystemCallError) -> [TCPSocket] {
+        var sockets: [TCPSocket] = []
+        // Bits are 1 << state: all but LISTEN (10).
+        let states: UInt32 = 0xfff & ~(1 << 10)
+        for family in [AF_INET, AF_INET6] {
+            let request = Self.request(
+                type: Self.byFamily, flags: NetlinkSocket.request | NetlinkSocket.dump, family: UInt8(family),
+                states: states, identity: [UInt8](repeating: 0, count: 48))
+            try socket.dump(request, "list sockets") { span, header in
+                if let socket = span.tcpSocket(header) { sockets.append(socket) }
+            }
+        }
+        return sockets
+    }
+
+    /// Destroys the socket of a connection: the peer is sent a reset, the application sees ECONNABORTED.
+    ///
+    /// A subflow is destroyed alone: its MPTCP connection lives on, silent, until net.mptcp.close_timeout.
+    /// - Returns: false when there is no such socket, or it is bound to a device: then list and destroy that.
+    public func destroy(local: Endpoint, remote: Endpoint) throws(SystemCallError) -> Bool {
+        try destroy(TCPSocket(local: local, remote: remote, interface: 0, state: 0))
+    }
+
+    /// The same for a socket found by ``list()``.
+    public func destroy(_ target: TCPSocket) throws(SystemCallError) -> Bool {
+        var identity = NativeBytes()
+        identity.append(big: target.local.port)
+        identity.append(big: target.remote.port)
+        for address in [target.local.address.bytes, target.remote.address.bytes] {
+            identity.append(address + [UInt8](repeating: 0, count: 16 - address.count))
+        }
+        identity.append(target.interface)
+        identity.append(target.cookie)
+        let family = target.local.address.isIPv6 ? AF_INET6 : AF_INET
+        let request = Self.request(
+            type: Self.destroy, flags: NetlinkSocket.request | NetlinkSocket.acknowledge, family: UInt8(family),
+            states: .max, identity: identity.bytes)
+        do {
+            try socket.dump(request, "destroy socket") { _, _ in }
+            return true
+        } catch  where error.errno == .noSuchFileOrDirectory {
+            return false
+        }
+    }
+
+    /// An `inet_diag_req_v2`.
+    private static func request(
+        type: UInt16, flags: UInt16, family: UInt8, states: UInt32, identity: [UInt8]
+    ) -> NetlinkMessageBuilder {
+        var body = NativeBytes()
+        body.append([family, UInt8(IPPROTO_TCP), 0, 0])
+        body.append(states)
+        body.append(identity)
+        var builder = NetlinkMessageBuilder(capacity: 512)
+        builder.begin(type: type, flags: flags, extra: body.bytes)
+        return builder
+    }
+}
+
+extension Span<UInt8> {
+    /// Reads an `inet_diag_msg`.
+    func tcpSocket(_ header: NetlinkHeader) -> TCPSocket? {
+        let start = header.payload.lowerBound
+        guard header.type == 20, header.payload.count >= 72 else { return nil }
+        let isIPv6 = self[start] == UInt8(AF_INET6)
+        let local = Endpoint(address: diagAddress(start + 8, isIPv6), port: big16(start + 4))
+        let remote = Endpoint(address: diagAddress(start + 24, isIPv6), port: big16(start + 6))
+        var socket = TCPSocket(
+            local: local, remote: remote, interface: native32(start + 40), state: self[start + 1])
+        socket.cookie = (start + 44..<start + 52).map { self[$0] }
+        var rest = start + 72..<header.payload.upperBound
+        while let (type, value) = nextAttribute(&rest) {
+            if type == 19 { socket.tokens = tokens(value) }
+        }
+        return socket
+    }
+
+    /// The address of a socket; one mapped from IPv4 (RFC 4291 section 2.5.5.2) is that IPv4 address.
+    private func diagAddress(_ offset: Int, _ isIPv6: Bool) -> IPAddress {
+        guard isIPv6 else { return IPAddress(ipv4: big32(offset)) }
+        let high = UInt64(big32(offset)) << 32 | UInt64(big32(offset + 4))
+        let low = UInt64(big32(offset + 8)) << 32 | UInt64(big32(offset + 12))
+        if high == 0, low >> 32 == 0xffff { return IPAddress(ipv4: UInt32(truncatingIfNeeded: low)) }
+        return IPAddress(ipv6High: high, low: low)
+    }
+
+    /// INET_DIAG_ULP_INFO: the name, then INET_ULP_INFO_MPTCP (4) with the tokens.
+    private func tokens(_ ulp: Range<Int>) -> TCPSocket.Tokens? {
+        var rest = ulp
+        while let (type, value) = nextAttribute(&rest) {
+            guard type == 4 else { continue }
+            var inner = value
+            var tokens = TCPSocket.Tokens(local: 0, remote: 0)
+            while let (type, value) = nextAttribute(&inner) {
+                guard value.count >= 4 else { continue }
+                if type == 1 { tokens.remote = native32(value.lowerBound) }
+                if type == 2 { tokens.local = native32(value.lowerBound) }
+            }
+            return tokens
+        }
+        return nil
+    }
+}

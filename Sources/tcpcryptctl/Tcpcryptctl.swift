@@ -1,0 +1,42 @@
+import ArgumentParser
+import ControlProtocol
+import TcpcryptClient
+
+/// Asks the daemon one thing and shows the answer. Exit status: 0 answered, 1 no answer, 64 wrong usage.
+@main
+struct Tcpcryptctl: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tcpcryptctl",
+        abstract: "Show and steer the tcpcrypt daemon of this network namespace.",
+        discussion: """
+            status          the daemon: what it offers, how much it did
+            connections     every connection, subflow by subflow
+            sessions        cached sessions that a later connection may resume
+            flush-sessions  forget all cached sessions; connections that exist go on
+            counters        the daemon's counters alone
+
+            Each network namespace has a daemon of its own: reach another one with --control.
+            """)
+
+    @Argument(help: "What to do.")
+    var verb = ControlRequest.status
+
+    @Option(help: ArgumentHelp("The daemon's control socket.", valueName: "socket"))
+    var control = ControlProtocol.defaultSocketPath
+
+    @Flag(help: "Print JSON on one line; its members are stable.")
+    var json = false
+
+    func run() async throws {
+        let response: ControlResponse
+        do throws(TcpcryptClientError) {
+            response = try await TcpcryptClient(control).ask(verb)
+        } catch {
+            Terminal.complain("tcpcryptctl: \(error)")
+            throw ExitCode(1)
+        }
+        print(json ? response.payload.text : HumanText(style: Terminal.style).text(of: response))
+    }
+}
+
+extension ControlRequest: ExpressibleByArgument {}

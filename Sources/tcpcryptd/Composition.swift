@@ -1,0 +1,108 @@
+import ControlProtocol
+import ControlServer
+import DaemonCore
+import FlowEngine
+import Glibc
+import Logging
+import OpenSSLProvider
+import ServiceLifecycle
+import UnixSignals
+
+/// Why the command cannot start.
+enum StartError: Error, CustomStringConvertible {
+    case notRoot
+
+    var description: String {
+        "root is needed for packet queues, raw sockets and firewall rules; start tcpcryptd as root, for example with sudo"
+    }
+}
+
+extension TcpcryptDaemon {
+    func serve() async throws {
+        guard geteuid() == 0 else { throw StartError.notRoot }
+        // A program or client that goes away is an error to handle, not an end.
+        signal(SIGPIPE, SIG_IGN)
+        let settings = try await DaemonSettings.load(path: config)
+        var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = logLevel ?? settings.logLevel
+        let service = try DaemonService(
+            settings: settings, socket: control ?? ControlProtocol.defaultSocketPath, logger: logger)
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [
+                    .init(
+                        service: service, successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .gracefullyShutdownGroup)
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint, .sighup], logger: logger))
+        try await group.run()
+    }
+}
+
+/// The daemon, its housekeeping and its control socket, which live and end together.
+struct DaemonService: Service {
+    private let daemon: Daemon
+    private let control: ControlServer
+    private let socket: String
+    private let logger: Logger
+
+    init(settings: DaemonSettings, socket: String, logger: Logger) throws {
+        let configuration = settings.daemonConfiguration
+        let steering = FirewallSteering(
+            daemon: configuration, skippedInterfaces: settings.skipInterfaces,
+            stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
+        let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) {
+            Engine(configuration: configuration.engine, crypto: OpenSSLProvider(), random: SystemRandom())
+        }
+        control = ControlServer(path: socket, logger: logger) { request in
+            await daemon.answer(request, version: DaemonVersion.current)
+        }
+        self.daemon = daemon
+        self.socket = socket
+        self.logger = logger
+    }
+
+    /// Whatever ends first, a signal included, ends everything, in order: connections are reset, rules removed, queues
+    /// closed.
+    func run() async throws {
+        try await daemon.start()
+        let failure = await runUntilFirstEnds()
+        logger.info("stopping")
+        await daemon.stop()
+        if let failure { throw failure }
+        logger.info("stopped")
+    }
+
+    private func runUntilFirstEnds() async -> (any Error)? {
+        await withTaskGroup(of: (any Error)?.self) { group in
+            group.addTask { await outcome { try await control.run() } }
+            group.addTask { await outcome { await daemon.keepHouse() } }
+            group.addTask { await outcome { try await daemon.waitForEnd() } }
+            group.addTask { await outcome { try await gracefulShutdown() } }
+            group.addTask {
+                await announce()
+                return await outcome { try await daemon.waitForEnd() }
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first is CancellationError ? nil : first
+        }
+    }
+
+    /// Says that rules, queues and the control socket are there.
+    private func announce() async {
+        for _ in 0..<100 where unsafe access(socket, F_OK) != 0 {
+            guard (try? await Task.sleep(for: .milliseconds(10))) != nil else { return }
+        }
+        write(line: "ready")
+    }
+}
+
+private func outcome(_ body: () async throws -> Void) async -> (any Error)? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return error
+    }
+}

@@ -1,0 +1,14 @@
+import DaemonCore
+
+extension DaemonSettings {
+    /// What the settings mean for the daemon as a whole.
+    var daemonConfiguration: DaemonConfiguration {
+        var configuration = DaemonConfiguration()
+        configuration.engine = engineConfiguration
+        configuration.mainQueue = mainQueue
+        configuration.synQueue = synQueue
+        let bits = markBits
+        configuration.marks = MarkBits(passed: bits.passed, plain: bits.plain, encrypted: bits.encrypted)
+        return configuration
+    }
+}

@@ -1,0 +1,156 @@
+import Testing
+
+@testable import Firewall
+
+@Suite struct RenderingTests {
+    private let configuration = FirewallConfiguration()
+
+    private func lines(_ family: IPFamily = .ipv4, _ configuration: FirewallConfiguration = .init()) -> [String] {
+        IptablesRules(configuration, family: family).installation().split(separator: "\n").map(String.init)
+    }
+
+    /// The bytecode by its name, so that rules can be read.
+    private func readable(_ line: String) -> String {
+        JoinSegment.allCases.reduce(line) { text, segment in
+            let bytecode = JoinFilter.bytecode(JoinFilter.program(.ipv4, segment))
+            return text.replacing(bytecode, with: "<\(segment)>")
+        }
+    }
+
+    @Test func theWholeFileOfIPv4() {
+        let expected = """
+            *security
+            :TCPCRYPT-IN - [0:0]
+            :TCPCRYPT-IN-SYN - [0:0]
+            :TCPCRYPT-OUT - [0:0]
+            :TCPCRYPT-OUT-SYN - [0:0]
+            :TCPCRYPT-OUT-SYNACK - [0:0]
+            :TCPCRYPT-OUT-MAIN - [0:0]
+            :TCPCRYPT-OUT-PLAIN - [0:0]
+            -A INPUT ! -i lo -p tcp -j TCPCRYPT-IN
+            -A OUTPUT ! -o lo -p tcp -j TCPCRYPT-OUT
+            -A TCPCRYPT-IN -m mark ! --mark 0x0/0x70000000 -j MARK --set-xmark 0x0/0x70000000
+            -A TCPCRYPT-IN SYNONLY -g TCPCRYPT-IN-SYN
+            -A TCPCRYPT-IN -m connmark --mark 0x20000000/0x20000000 -j RETURN
+            -A TCPCRYPT-IN MAIN
+            -A TCPCRYPT-IN-SYN SYNONLY --tcp-option 30 -m bpf --bytecode "<syn>" MAIN
+            -A TCPCRYPT-IN-SYN SYNONLY ! --tcp-option 30 -m multiport --dports 22,443 -j RETURN
+            -A TCPCRYPT-IN-SYN -i wg0 SYNONLY ! --tcp-option 30 -j RETURN
+            -A TCPCRYPT-IN-SYN BYPASS
+            -A TCPCRYPT-OUT -m mark ! --mark 0x0/0x70000000 -j MARK --set-xmark 0x0/0x70000000
+            -A TCPCRYPT-OUT -m owner --gid-owner 31856 -j MARK --set-xmark 0x70000000/0x70000000
+            -A TCPCRYPT-OUT -m owner --gid-owner 31856 -j RETURN
+            -A TCPCRYPT-OUT SYNONLY -g TCPCRYPT-OUT-SYN
+            -A TCPCRYPT-OUT -m connmark --mark 0x20000000/0x20000000 -j RETURN
+            -A TCPCRYPT-OUT SYNACK -m connmark --mark 0x0/0x10000000 -g TCPCRYPT-OUT-SYNACK
+            -A TCPCRYPT-OUT -p tcp -m tcp --tcp-flags RST RST -m connmark --mark 0x0/0x10000000 BYPASS
+            -A TCPCRYPT-OUT -g TCPCRYPT-OUT-MAIN
+            -A TCPCRYPT-OUT-SYN SYNONLY --tcp-option 30 -m bpf --bytecode "<syn>" -g TCPCRYPT-OUT-MAIN
+            -A TCPCRYPT-OUT-SYN SYNONLY ! --tcp-option 30 -m multiport --dports 22,443 -g TCPCRYPT-OUT-PLAIN
+            -A TCPCRYPT-OUT-SYN -o wg0 SYNONLY ! --tcp-option 30 -g TCPCRYPT-OUT-PLAIN
+            -A TCPCRYPT-OUT-SYN -j MARK --set-xmark 0x20000000/0x70000000
+            -A TCPCRYPT-OUT-SYN BYPASS
+            -A TCPCRYPT-OUT-SYNACK SYNACK --tcp-option 30 -m bpf --bytecode "<synAck>" -g TCPCRYPT-OUT-MAIN
+            -A TCPCRYPT-OUT-SYNACK SYNACK ! --tcp-option 30 -m multiport --sports 22,443 -g TCPCRYPT-OUT-PLAIN
+            -A TCPCRYPT-OUT-SYNACK -o wg0 SYNACK ! --tcp-option 30 -g TCPCRYPT-OUT-PLAIN
+            -A TCPCRYPT-OUT-SYNACK -j MARK --set-xmark 0x20000000/0x70000000
+            -A TCPCRYPT-OUT-SYNACK BYPASS
+            -A TCPCRYPT-OUT-MAIN -j MARK --set-xmark 0x40000000/0x70000000
+            -A TCPCRYPT-OUT-MAIN MAIN
+            -A TCPCRYPT-OUT-PLAIN -j MARK --set-xmark 0x30000000/0x70000000
+            COMMIT
+            """
+            .replacing("SYNONLY", with: "-p tcp -m tcp --tcp-flags SYN,RST,ACK SYN")
+            .replacing(" SYNACK", with: " -p tcp -m tcp --tcp-flags SYN,RST,ACK SYN,ACK")
+            .replacing(" MAIN", with: " -j NFQUEUE --queue-num 31850")
+            .replacing(" BYPASS", with: " -j NFQUEUE --queue-num 31851 --queue-bypass")
+        let configuration = FirewallConfiguration(excludedPorts: [443, 22], skippedInterfaces: ["lo", "wg0"])
+        #expect(lines(.ipv4, configuration).map(readable) == expected.split(separator: "\n").map(String.init))
+    }
+
+    @Test(arguments: IPFamily.allCases) func bypassIsForTheSYNQueueAlone(_ family: IPFamily) {
+        for line in lines(family) where line.contains("NFQUEUE") {
+            #expect(line.contains("--queue-bypass") == line.contains("--queue-num \(configuration.synQueue)"))
+        }
+    }
+
+    @Test(arguments: IPFamily.allCases) func onlyOurBitsAreTouched(_ family: IPFamily) {
+        for line in lines(family) where line.contains("MARK") {
+            #expect(line.hasSuffix("/0x70000000"))
+        }
+    }
+
+    @Test(arguments: IPFamily.allCases) func exclusionsNeverApplyToMPTCP(_ family: IPFamily) {
+        let rules = lines(family, FirewallConfiguration(excludedPorts: [22], skippedInterfaces: ["wg0"]))
+        let exclusions = rules.filter { $0.contains("multiport") || $0.contains("wg0") }
+        #expect(exclusions.count == 6)
+        #expect(exclusions.allSatisfy { $0.contains("! --tcp-option 30") })
+    }
+
+    @Test func manyPortsNeedSeveralRules() {
+        let configuration = FirewallConfiguration(excludedPorts: Array(1...31) + [31, 1])
+        let rules = lines(.ipv4, configuration).filter {
+            $0.hasPrefix("-A TCPCRYPT-OUT-SYN ") && $0.contains("--dports")
+        }
+        #expect(rules.count == 3)
+        #expect(rules.last?.contains("--dports 31 ") == true)
+    }
+
+    @Test func noPortsNeedNoRule() {
+        #expect(!lines(.ipv4, FirewallConfiguration(excludedPorts: [])).contains { $0.contains("multiport") })
+    }
+
+    @Test(arguments: ["", "a b", "eth0;reboot", "\"", "-j", "sixteen-letters0", "a\nb", "é"])
+    func hostileInterfaceNamesAreRefused(_ name: String) {
+        #expect(throws: FirewallError.self) { try FirewallConfiguration(skippedInterfaces: [name]).validate() }
+    }
+
+    @Test func overlappingBitsAndQueuesAreRefused() throws {
+        try configuration.validate()
+        var same = configuration
+        same.plainBit = same.passedBit
+        #expect(throws: FirewallError.self) { try same.validate() }
+        var wide = configuration
+        wide.plainBit = 0x3
+        #expect(throws: FirewallError.self) { try wide.validate() }
+        var queues = configuration
+        queues.synQueue = queues.mainQueue
+        #expect(throws: FirewallError.self) { try queues.validate() }
+    }
+
+    @Test func theListingFindsEverythingOfOurs() {
+        let listing = RuleListing(
+            parsing: """
+                *security
+                :INPUT ACCEPT [1:60]
+                :TCPCRYPT-IN - [0:0]
+                :TCPCRYPT-OLD - [0:0]
+                :OTHER - [0:0]
+                -A INPUT -j OTHER
+                -A INPUT -m comment --comment TCPCRYPT-IN -j ACCEPT
+                -A INPUT ! -i lo -p tcp -j TCPCRYPT-IN
+                -A INPUT ! -i lo -p tcp -j TCPCRYPT-IN
+                -A OTHER -g TCPCRYPT-OLD
+                -A TCPCRYPT-IN -j TCPCRYPT-OLD
+                COMMIT
+                """)
+        #expect(listing.chains == ["TCPCRYPT-IN", "TCPCRYPT-OLD"])
+        let jump = "-D INPUT ! -i lo -p tcp -j TCPCRYPT-IN"
+        #expect(listing.jumpDeletions == [jump, jump, "-D OTHER -g TCPCRYPT-OLD"])
+        let script = IptablesRules(configuration, family: .ipv4).installation(replacing: listing)
+        #expect(script.contains("-X TCPCRYPT-OLD"))
+        #expect(!script.contains("-X TCPCRYPT-IN\n"))
+    }
+
+    @Test func theGuardAndTheMarksUseOurBits() {
+        var configuration = FirewallConfiguration()
+        configuration.passedBit = 0x1
+        configuration.plainBit = 0x2
+        configuration.encryptedBit = 0x4
+        let nft = NftRules(configuration)
+        #expect(nft.guardScript.contains("ct mark & 0x4 == 0x4 meta mark & 0x3 == 0x0 counter drop"))
+        #expect(nft.guardScript.contains("meta mark & 0x7 == 0x4 counter drop"))
+        #expect(nft.marksScript.contains("meta mark & 0x7 == 0x2 ct mark set ct mark & 0xfffffff8 | 0x2"))
+        #expect(nft.marksScript.contains("meta mark set meta mark & 0xfffffff8"))
+    }
+}

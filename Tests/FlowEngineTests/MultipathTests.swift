@@ -1,0 +1,151 @@
+import FlowEngine
+import OpenSSLProvider
+import PacketWire
+import Tcpcrypt
+import Testing
+
+/// Hand-made kernels that speak MPTCP version 1 as far as an engine looks.
+struct Multipath {
+    let pair: Pair
+    static let keyA: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 8]
+    static let keyB: [UInt8] = [9, 8, 7, 6, 5, 4, 3, 2]
+
+    static func token(_ key: [UInt8]) -> [UInt8] { Array(OpenSSLProvider().sha256(key.span).prefix(4)) }
+
+    /// As Linux lays them out: MSS, SACK permitted, timestamps, window scale, then MPTCP.
+    static func synOptions(_ mptcp: [UInt8]) -> [UInt8] {
+        [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7] + mptcp
+    }
+    static let timestamps: [UInt8] = [1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, 1]
+    static let dss: [UInt8] = [30, 8, 0x20, 1, 0, 0, 0, 1]
+
+    init(_ pair: Pair) { self.pair = pair }
+
+    /// The first subflow, up to the client's third ACK.
+    func connect() {
+        pair.clientSends(1000, 0, .syn, Self.synOptions([30, 4, 1, 1]))
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], Self.synOptions([30, 12, 1, 1] + Self.keyB))
+        pair.settle()
+        let both = [30, 20, 1, 1] + Self.keyA + Self.keyB
+        pair.clientSends(1001, 5001, .ack, Self.timestamps + both)
+        pair.settle()
+    }
+
+    /// A join over the connection, opened by the client from another port.
+    func join(_ other: Pair, token: [UInt8] = token(keyB), strippedSYNACK: Bool = false) {
+        other.clientSends(2000, 0, .syn, Self.synOptions([30, 12, 0x10, 1] + token + [0, 0, 0, 77]))
+        other.settle()
+        guard !other.server.toKernel.isEmpty else { return }
+        other.serverSends(
+            6000, 2001, [.syn, .ack],
+            [2, 4, 5, 180, 4, 2, 1, 3, 3, 7, 30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88])
+        other.settle()
+        other.clientSends(2001, 6001, .ack, [30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
+        other.settle()
+    }
+}
+
+@Suite struct MultipathTests {
+    @Test func bothEndsKnowTheTokens() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect()
+        let client = pair.client.engine.connections().first
+        let server = pair.server.engine.connections().first
+        #expect(client?.isMPTCP == true)
+        #expect(client?.subflows.first?.state == .encrypted)
+        #expect(client?.localToken == server?.remoteToken)
+        #expect(client?.remoteToken == server?.localToken)
+        #expect(client?.remoteToken == Multipath.token(Multipath.keyB).span.loadUInt32(at: 0))
+    }
+
+    @Test func aJoinCostsNoPublicKeyOperation() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect()
+        let before = pair.client.engine.counters.publicKeyOperations
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        multipath.join(other)
+        for host in [pair.client, pair.server] {
+            let subflows = host.engine.connections().flatMap(\.subflows)
+            #expect(subflows.map(\.origin) == [.fresh, .join])
+            #expect(subflows.allSatisfy { $0.state == .encrypted })
+            #expect(Set(subflows.map(\.sessionID)).count == 2)
+        }
+        #expect(pair.client.engine.counters.publicKeyOperations == before)
+        #expect(pair.server.engine.counters.joins == 1)
+        // The server's kernel got the third ACK, with its HMAC and without the probe.
+        let third = pair.server.takeKernel().last
+        #expect(third?.payload == [])
+        #expect(third?.options.contains(TCPOptionKind.mptcp) == true)
+        #expect(pair.server.held == 0)
+    }
+
+    @Test func dataFlowsOverTheJoin() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        multipath.join(other)
+        _ = pair.server.takeKernel()
+        other.clientSends(2001, 6001, [.ack, .psh], Multipath.dss, [1, 2, 3])
+        other.settle()
+        #expect(pair.server.takeKernel().flatMap(\.payload) == [1, 2, 3])
+    }
+
+    @Test func aJoinWithoutProofIsRefused() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect()
+        _ = pair.server.takeKernel()
+        // The attacker's host runs no engine.
+        let syn = TestSegment(
+            source: Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9), destination: pair.b, sequence: 1,
+            flags: .syn,
+            options: Multipath.synOptions([30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77]))
+        pair.server.feed(syn.bytes, .inbound)
+        #expect(pair.server.takeKernel().isEmpty)
+        let answer = pair.server.takeWire().compactMap { Seen($0) }.first
+        #expect(answer?.packet.flags == [.rst, .ack])
+        #expect(answer?.acknowledgment == 2)
+        #expect(pair.server.engine.counters.joinsRefused == 1)
+    }
+
+    @Test func aJoinToAnUnknownTokenIsRefusedAtBothEnds() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.join(pair, token: [1, 1, 1, 1])
+        #expect(pair.client.engine.counters.joinsRefused == 1)
+        #expect(pair.wire.isEmpty)
+    }
+
+    @Test func aPlainConnectionMayJoinInClear() {
+        let plain = { (configuration: inout EngineConfiguration) in configuration.excludedPorts = [80] }
+        let pair = Pair(client: TestHost(seed: 1, plain), server: TestHost(seed: 2, plain))
+        let multipath = Multipath(pair)
+        multipath.connect()
+        #expect(pair.client.engine.connections().first?.subflows.first?.reason == .excludedPort)
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        multipath.join(other)
+        #expect(pair.client.engine.counters.joinsRefused == 0)
+        #expect(pair.server.engine.connections().flatMap(\.subflows).allSatisfy { $0.state == .plain })
+    }
+
+    @Test func aPeerWithoutTheDaemonIsPlain() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        pair.clientSends(1000, 0, .syn, Multipath.synOptions([30, 4, 1, 1]))
+        _ = pair.client.takeWire()
+        let answer = TestSegment(
+            source: pair.b, destination: pair.a, sequence: 5000, acknowledgment: 1001, flags: [.syn, .ack],
+            options: Multipath.synOptions([30, 12, 1, 1] + Multipath.keyB))
+        pair.client.feed(answer.bytes, .inbound)
+        pair.clientSends(
+            1001, 5001, .ack, Multipath.timestamps + [30, 20, 1, 1] + Multipath.keyA + Multipath.keyB)
+        let report = pair.client.engine.connections().first
+        #expect(report?.isMPTCP == true)
+        #expect(report?.subflows.first?.reason == .noENO)
+        _ = multipath
+    }
+}

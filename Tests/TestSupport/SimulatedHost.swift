@@ -1,0 +1,270 @@
+public import FlowEngine
+public import PacketWire
+public import Tcpcrypt
+
+/// A host: sockets of a modelled kernel, applications, and an engine between them and the wire, or none.
+public final class SimulatedHost {
+    private struct Pending {
+        var packet: WirePacket
+        var direction: Direction
+        var tuple: FlowTuple?
+    }
+
+    public let name: String
+    public let mtu: Int
+    public private(set) var sockets: [FlowTuple: KernelTCP] = [:]
+    public private(set) var allSockets: [KernelTCP] = []
+    public private(set) var applications: [Application] = []
+    public private(set) var violations: [String] = []
+    public private(set) var events: [EngineEvent] = []
+    public private(set) var journal: [FlowTuple: CondemnedFlow] = [:]
+    /// Makes the socket and application for a SYN; nil refuses it.
+    public var onAccept: ((FlowTuple, MPTCPOption?) -> (socket: KernelTCP, plan: ApplicationPlan)?)?
+    /// Where packets leave; set once the path exists.
+    public var egress: (any NetworkDevice)?
+
+    private unowned let network: VirtualNetwork
+    private var engine: Engine?
+    private var output = Output(capacity: 1 << 16)
+    private var pending: [PacketID: Pending] = [:]
+    /// Connections whose packets the rules no longer queue.
+    private var plainFlows: Set<FlowTuple> = []
+    private var nextNumber: UInt32 = 0
+    private var nextReconciliation: Instant
+    private var random: SeededRandom
+    private var isSettling = false
+
+    public init(name: String, mtu: Int, network: VirtualNetwork, random: SeededRandom) {
+        self.name = name
+        self.mtu = mtu
+        self.network = network
+        self.random = random
+        nextReconciliation = network.now.adding(milliseconds: 10_000)
+    }
+
+    /// Puts an engine between kernel and wire.
+    public func startEngine(
+        _ configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource
+    ) {
+        engine = Engine(configuration: configuration, crypto: crypto, random: random)
+    }
+
+    public var hasEngine: Bool { engine != nil }
+    public var pendingCount: Int { pending.count }
+    public func connections() -> [ConnectionReport] { engine?.connections() ?? [] }
+    public func sessions() -> [SessionReport] { engine?.sessions(now: network.now) ?? [] }
+    public var counters: EngineCounters { engine?.counters ?? EngineCounters() }
+    public var now: Instant { network.now }
+
+    // MARK: Applications
+
+    /// Opens a connection.
+    public func open(_ socket: KernelTCP, plan: ApplicationPlan) {
+        install(socket, plan)
+        socket.connect(now: now)
+        settle()
+    }
+
+    private func install(_ socket: KernelTCP, _ plan: ApplicationPlan) {
+        sockets[socket.tuple] = socket
+        allSockets.append(socket)
+        applications.append(Application(plan, socket: socket, random: random.fork(), now: now))
+    }
+
+    /// Forgets finished applications, so that another phase of a run can begin.
+    public func forgetApplications() { applications = [] }
+
+    /// Stops the daemon as an operator does.
+    public func shutDownEngine() {
+        output.reset()
+        engine?.shutDown(now: now, into: &output)
+        perform()
+        settle()
+    }
+
+    // MARK: Time
+
+    public var nextDeadline: Instant? {
+        var times = sockets.values.compactMap(\.nextDeadline) + applications.compactMap(\.nextDeadline)
+        if engine != nil { times.append(nextReconciliation) }
+        if let deadline = engine?.nextDeadline { times.append(deadline) }
+        return times.min()
+    }
+
+    public func handleDeadlines() {
+        for (_, socket) in sockets.sorted(by: { $0.key.local.port < $1.key.local.port }) {
+            if let deadline = socket.nextDeadline, deadline <= now { socket.handleDeadlines(now: now) }
+        }
+        for (tuple, socket) in sockets where socket.state == .closed && socket.failure == nil {
+            sockets[tuple] = nil
+        }
+        if let deadline = engine?.nextDeadline, deadline <= now {
+            output.reset()
+            engine?.handleDeadlines(now: now, into: &output)
+            perform()
+            if let again = engine?.nextDeadline, again <= now {
+                violations.append("a deadline of \(again.nanoseconds) stays due after it was handled")
+            }
+        }
+        if engine != nil, nextReconciliation <= now { reconcile() }
+        settle()
+    }
+
+    private func reconcile() {
+        nextReconciliation = now.adding(milliseconds: 10_000)
+        let alive = sockets.filter { $0.value.state != .closed }
+        output.reset()
+        engine?.reconcile(sockets: Set(alive.keys), now: now, into: &output)
+        perform()
+    }
+
+    /// Lets applications and sockets act until nothing more happens now.
+    public func settle() {
+        guard !isSettling else { return }
+        isSettling = true
+        defer { isSettling = false }
+        var isBusy = true
+        while isBusy {
+            isBusy = false
+            for application in applications { application.step(now: now) }
+            for (_, socket) in sockets.sorted(by: { $0.key.local.port < $1.key.local.port })
+            where !socket.outbox.isEmpty {
+                let packets = socket.outbox
+                socket.outbox = []
+                isBusy = true
+                for packet in packets { sendFromKernel(packet) }
+            }
+        }
+    }
+
+    // MARK: Packets
+
+    private func sendFromKernel(_ packet: WirePacket) {
+        network.trace.note(now, "\(name) K> \(Trace.describe(packet))")
+        let tuple = packet.parsed.map { FlowTuple(local: $0.source, remote: $0.destination) }
+        if !enqueue(packet, .outbound, tuple) { egress?.transmit(packet, on: network) }
+    }
+
+    public func receiveFromWire(_ packet: WirePacket) {
+        let tuple = packet.parsed.map { FlowTuple(local: $0.destination, remote: $0.source) }
+        if !enqueue(packet, .inbound, tuple) { deliver(packet) }
+        settle()
+    }
+
+    /// Shows the packet to the engine; false where the rules do not queue it.
+    private func enqueue(_ packet: WirePacket, _ direction: Direction, _ tuple: FlowTuple?) -> Bool {
+        guard engine != nil else { return false }
+        let flags = packet.parsed?.flags ?? []
+        let isFirst = flags.contains(.syn) && !flags.contains(.ack)
+        if let tuple, plainFlows.contains(tuple), !isFirst { return false }
+        nextNumber += 1
+        let id = PacketID(queue: 0, number: nextNumber)
+        pending[id] = Pending(packet: packet, direction: direction, tuple: tuple)
+        let metadata = PacketMetadata(
+            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3, mtu: mtu,
+            isChecksumVerified: packet.hasPartialChecksum)
+        output.reset()
+        engine?.receive(packet.bytes.span, metadata, now: now, into: &output)
+        perform()
+        return true
+    }
+
+    private func perform() {
+        let actions = output.actions
+        let ranges = actions.map { action -> [UInt8] in
+            switch action {
+            case .replace(_, let range, _), .inject(let range, _), .injectLocal(let range):
+                Array(output.bytes[range])
+            default: []
+            }
+        }
+        for (action, bytes) in zip(actions, ranges) { perform(action, bytes) }
+    }
+
+    private func perform(_ action: Action, _ bytes: [UInt8]) {
+        switch action {
+        case .accept(let id, let mark): accept(id, mark, replacement: nil)
+        case .replace(let id, _, let mark): accept(id, mark, replacement: bytes)
+        case .drop(let id):
+            if let dropped = answer(id) {
+                network.trace.note(now, "\(name) drop \(Trace.describe(dropped.packet))")
+            }
+        case .inject(_, let egress):
+            if egress.interface != 3 || egress.mark != 0x42 {
+                violations.append("injected with mark \(egress.mark), interface \(egress.interface)")
+            }
+            let packet = WirePacket(bytes)
+            network.trace.note(now, "\(name) inject \(Trace.describe(packet))")
+            self.egress?.transmit(packet, on: network)
+        case .injectLocal:
+            let packet = WirePacket(bytes)
+            network.trace.note(now, "\(name) local \(Trace.describe(packet))")
+            deliver(packet)
+        case .destroySocket(let tuple):
+            network.trace.note(now, "\(name) destroy \(tuple.local)-\(tuple.remote)")
+            sockets[tuple]?.abort(now: now, failure: .destroyed)
+        case .journalAdd(let flow): journal[flow.tuple] = flow
+        case .journalRemove(let tuple): journal[tuple] = nil
+        case .log(let event):
+            network.trace.note(now, "\(name) event \(event)")
+            events.append(event)
+        }
+    }
+
+    private func answer(_ id: PacketID) -> Pending? {
+        guard let found = pending.removeValue(forKey: id) else {
+            violations.append("packet \(id.number) answered twice, or never asked")
+            return nil
+        }
+        return found
+    }
+
+    private func accept(_ id: PacketID, _ mark: FlowMark, replacement: [UInt8]?) {
+        guard let found = answer(id) else { return }
+        if let tuple = found.tuple {
+            if mark == .plain { plainFlows.insert(tuple) } else { plainFlows.remove(tuple) }
+        }
+        var packet = found.packet
+        if let replacement {
+            if found.direction == .inbound, replacement.count > packet.bytes.count {
+                violations.append("a verdict lengthens an inbound packet")
+            }
+            packet.bytes = replacement
+            packet.hasPartialChecksum = packet.segmentSize != nil && found.direction == .outbound
+            packet.isForged = false
+        }
+        if found.direction == .inbound { return deliver(packet) }
+        egress?.transmit(packet, on: network)
+    }
+
+    // MARK: The kernel's side
+
+    private func deliver(_ packet: WirePacket) {
+        guard let parsed = packet.parsed else { return }
+        network.trace.note(now, "\(name) <K \(Trace.describe(packet))")
+        let tuple = FlowTuple(local: parsed.destination, remote: parsed.source)
+        if let socket = sockets[tuple], socket.state != .closed { return socket.receive(packet, now: now) }
+        guard !parsed.flags.contains(.rst) else { return }
+        guard PacketBuilder.hasValidChecksums(packet.bytes, parsed) || packet.hasPartialChecksum else { return }
+        let options = TCPOptions(parsed, of: packet.bytes.span)
+        if parsed.flags.contains(.syn), !parsed.flags.contains(.ack),
+            let made = onAccept?(tuple, options.mptcpOption(isSYN: true))
+        {
+            install(made.socket, made.plan)
+            made.socket.accept(parsed, packet.bytes, now: now)
+        } else {
+            refuse(parsed, tuple)
+        }
+    }
+
+    /// A reset for a segment no socket wants.
+    private func refuse(_ packet: TCPPacket, _ tuple: FlowTuple) {
+        let isAck = packet.flags.contains(.ack)
+        let header = TCPHeader(
+            sequence: isAck ? packet.acknowledgment : SequenceNumber(0),
+            acknowledgment: isAck ? SequenceNumber(0) : packet.sequence + packet.sequenceLength,
+            flags: isAck ? [.rst] : [.rst, .ack], window: 0)
+        let bytes = PacketBuilder.packet(from: tuple.local, to: tuple.remote, header, checksum: .leftToKernel)
+        sendFromKernel(WirePacket(bytes, hasPartialChecksum: true))
+    }
+}

@@ -1,0 +1,113 @@
+public import FlowEngine
+public import PacketWire
+public import Tcpcrypt
+
+/// Two hosts, one path between them, and everything that judges a run.
+public final class Simulation {
+    public struct Side: Sendable {
+        public var mtu = 1500
+        public var hasEngine = true
+        public var kernel = KernelConfiguration()
+        public var engine = EngineConfiguration()
+
+        public init() {}
+    }
+
+    public struct Setup: Sendable {
+        public var client = Side()
+        public var server = Side()
+        public var toServer = PathConditions()
+        public var toClient = PathConditions()
+        public var hostility: Hostility?
+        public var meddling: (segment: HandshakeSegment, replacement: [UInt8]?)?
+        public var usesIPv6 = false
+
+        public init() {}
+    }
+
+    public let setup: Setup
+    public let network: VirtualNetwork
+    public let client: SimulatedHost
+    public let server: SimulatedHost
+    public let record = WireRecord()
+    public let recorder = NonceRecorder()
+    public let provider: any CryptoProvider
+    public private(set) var isAttackAllowed = false
+    public var random: SeededRandom
+    private var egresses: [EgressDevice] = []
+
+    public init(
+        seed: UInt64, _ setup: Setup, crypto: any CryptoProvider, trace: Bool
+    ) {
+        var random = SeededRandom(seed: seed)
+        self.setup = setup
+        network = VirtualNetwork(trace: Trace(isEnabled: trace))
+        client = SimulatedHost(name: "A", mtu: setup.client.mtu, network: network, random: random.fork())
+        server = SimulatedHost(name: "B", mtu: setup.server.mtu, network: network, random: random.fork())
+        provider = RecordingProvider(crypto, recorder: recorder)
+        self.random = random
+        network.hosts = [client, server]
+        for (host, side) in [(client, setup.client), (server, setup.server)] where side.hasEngine {
+            host.startEngine(
+                side.engine, crypto: provider, random: SeededRandomSource(seed: self.random.next()))
+        }
+        client.egress = path(to: server, setup.toServer, isFromClient: true)
+        server.egress = path(to: client, setup.toClient, isFromClient: false)
+    }
+
+    private func path(to host: SimulatedHost, _ conditions: PathConditions, isFromClient: Bool) -> any NetworkDevice {
+        var device: any NetworkDevice = HostPort(host)
+        if conditions.coalesces { device = Coalescer(limit: random.int(2...44), next: device) }
+        device = LossyLine(conditions, random: random.fork(), next: device)
+        if let hostility = setup.hostility {
+            device = Attacker(hostility, random: random.fork(), next: device) { [unowned self] in mayAttack }
+        }
+        if conditions.resegmentation > 0 {
+            device = Resegmenter(rate: conditions.resegmentation, random: random.fork(), next: device)
+        }
+        if let meddling = setup.meddling, (meddling.segment == .synAck) != isFromClient {
+            device = OptionMeddler(meddling.segment, replacement: meddling.replacement, next: device)
+        }
+        device = WireObserver(record, next: device)
+        let egress = EgressDevice(mtu: min(setup.client.mtu, setup.server.mtu), next: device)
+        egresses.append(egress)
+        return egress
+    }
+
+    /// Both engines have authenticated keys: before that nothing could tell an attacker from the peer.
+    private var mayAttack: Bool {
+        if isAttackAllowed { return true }
+        isAttackAllowed = [client, server].allSatisfy { host in
+            host.counters.framesOpened > 0
+        }
+        return isAttackAllowed
+    }
+
+    // MARK: Addresses
+
+    /// The address number `index` of a host.
+    public func address(_ host: SimulatedHost, _ index: Int = 0) -> IPAddress {
+        let last = (host === client ? 1 : 2) + 16 * index
+        return setup.usesIPv6
+            ? IPAddress(ipv6High: 0xfd00_0000_0000_0000 | UInt64(index), low: UInt64(last))
+            : IPAddress(ipv4: 0x0a00_0000 | UInt32(index) << 8 | UInt32(last))
+    }
+
+    // MARK: Judgement
+
+    /// Runs until `isDone` or for so many virtual seconds; returns whether it was done.
+    public func run(seconds: Int64, isDone: () -> Bool) -> Bool {
+        network.run(until: network.now.adding(milliseconds: seconds * 1000), isDone: isDone)
+    }
+
+    /// Everything that went wrong and may never.
+    public var violations: [String] {
+        var all = record.violations + recorder.violations + egresses.flatMap(\.violations)
+        for host in [client, server] {
+            all += host.violations.map { "\(host.name): \($0)" }
+            for application in host.applications { all += application.violations.map { "\(host.name) app: \($0)" } }
+            for socket in host.allSockets { all += socket.violations.map { "\(host.name) kernel: \($0)" } }
+        }
+        return all
+    }
+}
