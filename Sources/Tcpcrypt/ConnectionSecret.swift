@@ -66,7 +66,7 @@ public struct ConnectionSecret {
     public func sessionChain(_ crypto: any CryptoProvider, lookAhead: Int) -> SecretChain {
         SecretChain(
             after: secret, index: index, tep: tep, aead: aead, role: keyRole, lookAhead: lookAhead, limit: .max,
-            crypto: crypto)
+            keepsNamed: true, crypto: crypto)
     }
 
     /// The secrets for the joins that one side opens (see the article JoinChains).
@@ -86,6 +86,6 @@ public struct ConnectionSecret {
         let head = crypto.derive(Constant.join, from: secret, context: context, count: tep.secretLength)
         return SecretChain(
             after: head, index: 0, tep: tep, aead: aead, role: localRole, lookAhead: lookAhead, limit: limit,
-            crypto: crypto)
+            keepsNamed: false, crypto: crypto)
     }
 }
