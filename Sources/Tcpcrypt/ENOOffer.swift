@@ -20,7 +20,9 @@ public struct ENOOffer {
     }
 
     /// Fresh key exchange with any of `teps`: 2 bytes and one more for each.
-    /// - Parameter applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
+    /// - Parameters:
+    ///   - teps: in any order; the acceptor's preference counts.
+    ///   - applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
     public static func fresh(teps: [TEP], applicationAware: Bool = false) -> ENOOffer {
         ENOOffer(
             SYNFormENO(
@@ -30,6 +32,8 @@ public struct ENOOffer {
 
     /// Resumption with `entry`; implies willingness to exchange keys with its TEP (RFC 8548 section 3.2).
     /// - Parameters:
+    ///   - entry: what `chain` proposed.
+    ///   - chain: of the session or join.
     ///   - nonce: 0 to 8 bytes, never used before with this entry; 12 bytes and these are the option's length.
     ///   - alsoFresh: further TEPs, one byte each.
     ///   - applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
