@@ -57,6 +57,7 @@ final class OpenSSLAEADKey: AEADKey {
         if !done {
             wipe(&head)
             wipe(&output)
+            ERR_clear_error()
         }
         return done
     }

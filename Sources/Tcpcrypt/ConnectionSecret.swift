@@ -23,8 +23,12 @@ public struct ConnectionSecret {
         resumed = false
     }
 
-    /// - Parameter sessionNonce: nonce_a | nonce_b, by the roles in the original session (RFC 8548 section 3.5);
-    ///   see ``sessionNonce(of:local:peer:)``. For a join, both MP_JOIN random numbers follow.
+    /// A resumed connection, or a join.
+    /// - Parameters:
+    ///   - entry: the secret both ends named.
+    ///   - chain: where it is from.
+    ///   - sessionNonce: nonce_a | nonce_b, by the roles in the original session (RFC 8548 section 3.5); see
+    ///     ``sessionNonce(of:local:peer:)``. For a join, both MP_JOIN random numbers follow.
     public init(resuming entry: ChainEntry, of chain: SecretChain, sessionNonce: [UInt8]) {
         secret = entry.secret
         index = entry.index
@@ -66,14 +70,17 @@ public struct ConnectionSecret {
     public func sessionChain(_ crypto: any CryptoProvider, lookAhead: Int) -> SecretChain {
         SecretChain(
             after: secret, index: index, tep: tep, aead: aead, role: keyRole, lookAhead: lookAhead, limit: .max,
-            crypto: crypto)
+            keepsNamed: true, crypto: crypto)
     }
 
     /// The secrets for the joins that one side opens (see the article JoinChains).
     /// - Parameters:
+    ///   - crypto: what the chain will use.
     ///   - opener: the side whose joins the chain is for, A being the opener of the first subflow.
     ///   - localRole: which side this host is. It is the chain's role.
-    ///   - tokenA: MPTCP token of the first subflow's opener (RFC 8684 section 3.2); tokenB: of its acceptor.
+    ///   - tokenA: MPTCP token of the first subflow's opener (RFC 8684 section 3.2).
+    ///   - tokenB: that of its acceptor.
+    ///   - lookAhead: how many indices ahead of the last one named are recognised.
     ///   - limit: the last index that may be used.
     public func joinChain(
         _ crypto: any CryptoProvider, opener: Role, localRole: Role, tokenA: UInt32, tokenB: UInt32, lookAhead: Int,
@@ -86,6 +93,6 @@ public struct ConnectionSecret {
         let head = crypto.derive(Constant.join, from: secret, context: context, count: tep.secretLength)
         return SecretChain(
             after: head, index: 0, tep: tep, aead: aead, role: localRole, lookAhead: lookAhead, limit: limit,
-            crypto: crypto)
+            keepsNamed: false, crypto: crypto)
     }
 }

@@ -14,6 +14,7 @@ public protocol CryptoProvider: AnyObject, Sendable {
 
     /// HKDF-Expand with SHA-256, the CPRF of RFC 8548 section 3.1.
     /// - Parameters:
+    ///   - key: 32 bytes.
     ///   - info: the constant and its context.
     ///   - count: bytes wanted, at most ``Secret/capacity``.
     func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret
@@ -31,6 +32,9 @@ public protocol AEADKey: AnyObject {
     /// Encrypts `head` followed by `plaintext`.
     /// - Parameters:
     ///   - nonce: 12 bytes, never used before with this key.
+    ///   - aad: authenticated but not sent.
+    ///   - head: the beginning of what is encrypted.
+    ///   - plaintext: the rest of it.
     ///   - output: receives the ciphertext and the tag, head + plaintext + 16 bytes.
     /// - Returns: false where nothing usable was written: `output` too short, or the library failed.
     func seal(
@@ -39,7 +43,12 @@ public protocol AEADKey: AnyObject {
     ) -> Bool
 
     /// Decrypts: the first `head.count` bytes of the plaintext go to `head`, the rest to `output`.
-    /// - Parameter ciphertext: with its tag, at least `head.count` + 16 bytes.
+    /// - Parameters:
+    ///   - nonce: 12 bytes, the sealer's.
+    ///   - aad: the sealer's.
+    ///   - ciphertext: with its tag, at least `head.count` + 16 bytes.
+    ///   - head: receives as many bytes as it is long.
+    ///   - output: receives the others; at least `ciphertext.count` - `head.count` - 16 bytes.
     /// - Returns: whether it authenticated. If not, `head` and `output` hold zeros where they were written.
     func open(
         nonce: Span<UInt8>, aad: Span<UInt8>, ciphertext: Span<UInt8>, head: inout MutableSpan<UInt8>,

@@ -28,43 +28,46 @@ public enum ENOAnswer {
     /// - Parameters:
     ///   - option: the whole ENO option of the SYN.
     ///   - teps: what we support, most wanted first.
+    ///   - applicationAware: our bit a (RFC 8547 section 4.2); the peer's is ``SYNFormENO/isApplicationAware``.
     ///   - resume: finds the secret that the opener's half names and chooses our nonce; gets the opener's nonce.
     public static func answer(
-        to option: Span<UInt8>, teps: [TEP], resume: (HalfID, TEP, [UInt8]) -> ResumptionMatch?
+        to option: Span<UInt8>, teps: [TEP], applicationAware: Bool = false,
+        resume: (HalfID, TEP, [UInt8]) -> ResumptionMatch?
     ) -> PassiveOutcome {
         let received: SYNFormENO
         do { received = try SYNFormENO(parsing: option) } catch { return .disabled(error) }
         if received.role != .a { return .disabled(.roleConflict) }
         if received.isVacuous { return .disabled(.vacuous) }
         let heard = option.indices.map { option[$0] }
+        let global = SYNFormENO.global(.b, applicationAware)
         for suboption in received.suboptions {
             guard let tep = TEP(rawValue: suboption.identifier), teps.contains(tep),
                 received.suboption(for: tep) != nil, case .resumption(let half, let nonce) = suboption.reading,
                 let match = resume(half, tep, nonce)
             else { continue }
-            return resumed(match, tep, peerNonce: nonce, heard)
+            return resumed(match, tep, peerNonce: nonce, heard, global)
         }
-        return fresh(received, teps, heard)
+        return fresh(received, teps, heard, global)
     }
 
     private static func resumed(
-        _ match: ResumptionMatch, _ tep: TEP, peerNonce: [UInt8], _ heard: [UInt8]
+        _ match: ResumptionMatch, _ tep: TEP, peerNonce: [UInt8], _ heard: [UInt8], _ global: UInt8
     ) -> PassiveOutcome {
-        let option = encode(.resumption(tep, match.entry.id.half(sentBy: match.chain.role), nonce: match.nonce))
+        let half = match.entry.id.half(sentBy: match.chain.role)
+        let answer = SYNFormENO(global: global, suboptions: [.resumption(tep, half, nonce: match.nonce)])
+        let option = answer.encoded()
         return .resumed(match, peerNonce: peerNonce, option: option, transcript: heard + option)
     }
 
-    private static func fresh(_ received: SYNFormENO, _ teps: [TEP], _ heard: [UInt8]) -> PassiveOutcome {
+    private static func fresh(
+        _ received: SYNFormENO, _ teps: [TEP], _ heard: [UInt8], _ global: UInt8
+    ) -> PassiveOutcome {
         for tep in teps {
             guard let suboption = received.suboption(for: tep) else { continue }
             if case .invalid = suboption.reading { continue }
-            let option = encode(.init(identifier: tep.rawValue))
+            let option = SYNFormENO(global: global, suboptions: [.init(identifier: tep.rawValue)]).encoded()
             return .fresh(tep, option: option, transcript: heard + option)
         }
         return .disabled(.noCommonTEP)
-    }
-
-    private static func encode(_ suboption: SYNFormENO.Suboption) -> [UInt8] {
-        SYNFormENO(global: SYNFormENO.passiveRole, suboptions: [suboption]).encoded()
     }
 }

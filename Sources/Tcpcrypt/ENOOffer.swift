@@ -20,21 +20,32 @@ public struct ENOOffer {
     }
 
     /// Fresh key exchange with any of `teps`: 2 bytes and one more for each.
-    public static func fresh(teps: [TEP]) -> ENOOffer {
-        ENOOffer(SYNFormENO(global: 0, suboptions: teps.map { .init(identifier: $0.rawValue) }), nil)
+    /// - Parameters:
+    ///   - teps: in any order; the acceptor's preference counts.
+    ///   - applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
+    public static func fresh(teps: [TEP], applicationAware: Bool = false) -> ENOOffer {
+        ENOOffer(
+            SYNFormENO(
+                global: SYNFormENO.global(.a, applicationAware),
+                suboptions: teps.map { .init(identifier: $0.rawValue) }), nil)
     }
 
     /// Resumption with `entry`; implies willingness to exchange keys with its TEP (RFC 8548 section 3.2).
     /// - Parameters:
+    ///   - entry: what `chain` proposed.
+    ///   - chain: of the session or join.
     ///   - nonce: 0 to 8 bytes, never used before with this entry; 12 bytes and these are the option's length.
     ///   - alsoFresh: further TEPs, one byte each.
+    ///   - applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
     public static func resuming(
-        _ entry: ChainEntry, of chain: SecretChain, nonce: [UInt8], alsoFresh: [TEP] = []
+        _ entry: ChainEntry, of chain: SecretChain, nonce: [UInt8], alsoFresh: [TEP] = [],
+        applicationAware: Bool = false
     ) -> ENOOffer {
         let others = alsoFresh.filter { $0 != chain.tep }
         let mine = SYNFormENO.Suboption.resumption(chain.tep, entry.id.half(sentBy: chain.role), nonce: nonce)
         let offered = SYNFormENO(
-            global: 0, suboptions: others.map { .init(identifier: $0.rawValue) } + [mine])
+            global: SYNFormENO.global(.a, applicationAware),
+            suboptions: others.map { .init(identifier: $0.rawValue) } + [mine])
         let expected = entry.id.half(sentBy: chain.role.other)
         return ENOOffer(offered, Resumption(tep: chain.tep, expected: expected))
     }

@@ -53,6 +53,11 @@ public struct SYNFormENO: Hashable, Sendable {
         self.suboptions = suboptions
     }
 
+    /// What we send: bits b and a, all others zero.
+    static func global(_ role: Role, _ isApplicationAware: Bool) -> UInt8 {
+        (role == .a ? 0 : passiveRole) | (isApplicationAware ? applicationAware : 0)
+    }
+
     /// The role its sender claims (bit b, RFC 8547 section 4.3).
     public var role: Role { global & Self.passiveRole == 0 ? .a : .b }
     /// Bit a (RFC 8547 section 4.2).

@@ -31,7 +31,9 @@ public struct Init1: Hashable, Sendable {
         try InitHeader.messageLength(prefix, magic: magic, minimum: 9 + 32 + 32)
     }
 
-    /// - Parameter message: the whole message. Bytes behind the public key are ignored.
+    /// - Parameters:
+    ///   - message: the whole message. Bytes behind the public key are ignored.
+    ///   - tep: says how long nonce and public key are.
     public init(parsing message: Span<UInt8>, tep: TEP) throws(KeyExchangeError) {
         guard let length = try Self.messageLength(prefix: message), message.count >= length else { throw .malformed }
         let count = Int(message[8])
@@ -73,7 +75,9 @@ public struct Init2: Hashable, Sendable {
         try InitHeader.messageLength(prefix, magic: magic, minimum: 10 + 32 + 32)
     }
 
-    /// - Parameter message: the whole message. Bytes behind the public key are ignored.
+    /// - Parameters:
+    ///   - message: the whole message. Bytes behind the public key are ignored.
+    ///   - tep: says how long nonce and public key are.
     public init(parsing message: Span<UInt8>, tep: TEP) throws(KeyExchangeError) {
         guard let length = try Self.messageLength(prefix: message), message.count >= length else { throw .malformed }
         let keyStart = 10 + tep.nonceLength

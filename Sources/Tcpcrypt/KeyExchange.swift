@@ -11,8 +11,11 @@ public struct KeyExchangeA {
 
     /// Draws the nonce, then the key pair.
     /// - Parameters:
+    ///   - tep: what was negotiated.
     ///   - aeads: what we accept.
     ///   - transcript: of the negotiation (RFC 8547 section 4.8).
+    ///   - crypto: the algorithms.
+    ///   - random: of the nonce and the private key.
     public init(
         tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8], crypto: any CryptoProvider, random: any RandomSource
     ) {
@@ -43,8 +46,11 @@ public enum KeyExchangeB {
     /// Answers Init1. Draws the nonce, then the key pair.
     /// - Parameters:
     ///   - init1: the whole message; what lies behind its message_len is not read.
+    ///   - tep: what was negotiated.
     ///   - aeads: what we accept, most wanted first.
     ///   - transcript: of the negotiation (RFC 8547 section 4.8).
+    ///   - crypto: the algorithms.
+    ///   - random: of the nonce and the private key.
     /// - Returns: the whole Init2 (PSH on its last byte) and what both ends now share.
     public static func respond(
         init1: Span<UInt8>, tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8], crypto: any CryptoProvider,

@@ -24,28 +24,40 @@ public final class SecretChain {
     public let limit: Int
 
     private let crypto: any CryptoProvider
+    /// Whether a secret that a connection attempt named is kept until it is spent, at the price of refusing new
+    /// names when there are too many; else the oldest make room.
+    private let keepsNamed: Bool
     /// The lowest index nobody has named.
     private var cursor: Link
     /// Below the cursor: named by the peer, or skipped, and not spent.
     private var pending: [Int: Secret] = [:]
+    /// Those of them that the peer named.
+    private var named: Set<Int> = []
+    /// Nothing below is pending, but for what is kept.
     private var oldestPending: Int
     /// The peer's halves of everything acceptable, built when someone first asks.
-    private var table: [HalfID: Int] = [:]
+    private var table: [HalfID: Int] = [:] {
+        didSet { tableVersion &+= 1 }
+    }
+    /// Changes whenever ``acceptableHalves`` may have.
+    private(set) var tableVersion = 0
     private var tableEnd: Link?
 
-    /// Indices kept below the cursor at most: reordered SYNs and handshakes in flight.
+    /// Indices kept below the cursor at most: reordered SYNs and handshakes in flight. Named ones that are kept
+    /// have this limit for themselves.
     private var pendingLimit: Int { max(lookAhead, 128) }
 
     /// The chain whose first usable secret follows `secret`, which has `index`.
     init(
         after secret: Secret, index: Int, tep: TEP, aead: AEADAlgorithm, role: Role, lookAhead: Int, limit: Int,
-        crypto: any CryptoProvider
+        keepsNamed: Bool, crypto: any CryptoProvider
     ) {
         self.tep = tep
         self.aead = aead
         self.role = role
         self.lookAhead = max(1, lookAhead)
         self.limit = limit
+        self.keepsNamed = keepsNamed
         self.crypto = crypto
         cursor = Link(index: index + 1, secret: crypto.nextSecret(after: secret))
         oldestPending = index + 1
@@ -68,22 +80,27 @@ public final class SecretChain {
     /// The secret a peer names, if it may still be accepted: one dictionary lookup where it may not.
     ///
     /// Found again until it is spent: several connections may try the same secret, each with a nonce of its own.
+    /// In a session's chain nothing new is found while too many wait to be spent: those connections can exchange
+    /// keys instead, while one that was told to resume must be able to.
     public func find(_ half: HalfID) -> ChainEntry? {
         buildTable()
-        guard let index = table[half] else { return nil }
+        guard let index = table[half], hasRoom(for: index) else { return nil }
         while cursor.index <= index {
             pending[cursor.index] = cursor.secret
             advance()
         }
+        guard let secret = pending[index] else { return nil }
+        named.insert(index)
         trimPending()
         extendTable()
-        return pending[index].map { entry(index, $0) }
+        return entry(index, secret)
     }
 
     /// Uses up a secret that was found. The first connection to authenticate a frame under it may go on.
     /// - Returns: false where it was spent before, proposed here, or is too old: the connection must not go on.
     public func spend(_ index: Int) -> Bool {
         guard let secret = pending.removeValue(forKey: index) else { return false }
+        named.remove(index)
         table[peerHalf(crypto.resumptionID(of: secret))] = nil
         return true
     }
@@ -98,9 +115,13 @@ public final class SecretChain {
         cursor = Link(index: cursor.index + 1, secret: crypto.nextSecret(after: cursor.secret))
     }
 
+    private func hasRoom(for index: Int) -> Bool {
+        !keepsNamed || named.count < pendingLimit || named.contains(index)
+    }
+
     private func trimPending() {
-        while pending.count > pendingLimit {
-            _ = spend(oldestPending)
+        while pending.count - (keepsNamed ? named.count : 0) > pendingLimit {
+            if !keepsNamed || !named.contains(oldestPending) { _ = spend(oldestPending) }
             oldestPending += 1
         }
     }

@@ -25,6 +25,7 @@ public struct SessionCache {
         var peers: [IPAddress]
         /// What ``halves`` holds of this session.
         var names: [HalfID] = []
+        var namesVersion: Int?
         var newer: Int?
         var older: Int?
     }
@@ -134,7 +135,7 @@ public struct SessionCache {
         addresses[address, default: []].append(number)
     }
 
-    /// Whether there is a session to propose to a host at `address`.
+    /// Whether there is a session with a host at `address`; it may have expired since.
     public func knows(_ address: IPAddress) -> Bool { addresses[address] != nil }
 
     /// For reports, most recently used first.
@@ -170,11 +171,12 @@ public struct SessionCache {
 
     /// Brings ``halves`` in line with what the chain accepts now.
     private mutating func rename(_ number: Int) {
-        guard let session = sessions[number] else { return }
+        guard let session = sessions[number], session.namesVersion != session.chain.tableVersion else { return }
         forgetNames(session, number)
         let names = Array(session.chain.acceptableHalves)
         for name in names { halves[name] = number }
         sessions[number]?.names = names
+        sessions[number]?.namesVersion = session.chain.tableVersion
     }
 
     private mutating func forgetNames(_ session: Session, _ number: Int) {

@@ -11,8 +11,6 @@ import Testing
         let parsed: SYNFormENO?
     }
 
-    static let long = (0..<32).map { UInt8($0) }
-
     static let cases: [Case] = [
         Case(testDescription: "empty", option: "45 02", parsed: .init(global: 0, suboptions: [])),
         Case(

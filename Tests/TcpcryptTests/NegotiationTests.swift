@@ -21,6 +21,21 @@ import Testing
         #expect(offer.conclude(option) == .fresh(.curve25519, transcript: transcript))
     }
 
+    /// Bit a of RFC 8547 section 4.2 goes out in both directions and changes nothing else.
+    @Test func applicationAware() throws {
+        let offer = ENOOffer.fresh(teps: [.curve25519], applicationAware: true)
+        #expect(offer.option == "45 04 02 23".hex)
+        let outcome = ENOAnswer.answer(
+            to: offer.option.span, teps: [.curve25519], applicationAware: true, resume: { _, _, _ in nil })
+        guard case .fresh(.curve25519, let option, let transcript) = outcome else {
+            Issue.record("no answer")
+            return
+        }
+        #expect(option == "45 04 03 23".hex)
+        #expect(try SYNFormENO(option).isApplicationAware && SYNFormENO(offer.option).isApplicationAware)
+        #expect(offer.conclude(option) == .fresh(.curve25519, transcript: transcript))
+    }
+
     struct Fallback: Sendable, CustomTestStringConvertible {
         let testDescription: String
         let option: String

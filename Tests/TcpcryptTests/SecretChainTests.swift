@@ -108,9 +108,18 @@ import Testing
         #expect(a.propose() == nil && a.isExhausted && b.propose() == nil && b.isExhausted)
     }
 
-    /// Skipped secrets do not pile up.
-    @Test func pendingIsBounded() throws {
-        let (a, b) = try Pair().chains(lookAhead: 16)
+    private func joinChains(lookAhead: Int) throws -> (a: SecretChain, b: SecretChain) {
+        let pair = try Pair()
+        let chain = { (end: ConnectionSecret, role: Role) in
+            end.joinChain(
+                provider, opener: .a, localRole: role, tokenA: 1, tokenB: 2, lookAhead: lookAhead, limit: 1 << 20)
+        }
+        return (chain(pair.a, .a), chain(pair.b, .b))
+    }
+
+    /// Join attempts that never prove themselves make room for new ones.
+    @Test func oldJoinsMakeRoom() throws {
+        let (a, b) = try joinChains(lookAhead: 16)
         var halves: [HalfID] = []
         for _ in 0..<1_000 {
             let half = named(try #require(a.propose()), by: .a)
@@ -120,6 +129,31 @@ import Testing
         #expect(b.acceptableHalves.count == 128 + 16)
         #expect(b.find(halves[0]) == nil && !b.spend(1) && !b.spend(872))
         #expect(b.spend(873) && b.spend(1_000))
+    }
+
+    /// A session that was promised to a connection stays; beyond a limit no more are promised.
+    @Test func promisedSessionsStay() throws {
+        let (a, b) = try Pair().chains(lookAhead: 16)
+        let halves = try (0..<200).map { _ in named(try #require(a.propose()), by: .a) }
+        for (index, half) in halves.enumerated() { #expect((b.find(half) != nil) == (index < 128)) }
+        #expect(b.find(halves[0]) != nil)
+        #expect(b.spend(1))
+        #expect(b.find(halves[128]) != nil && b.find(halves[129]) == nil)
+        for index in 2...129 { #expect(b.spend(index)) }
+        #expect(b.acceptableHalves.count == 16)
+    }
+
+    /// Skipped secrets do not pile up, and do not push promised ones out.
+    @Test func skippedSecretsGo() throws {
+        let (a, b) = try Pair().chains(lookAhead: 16)
+        for round in 1...100 {
+            for _ in 0..<15 { _ = a.propose() }
+            #expect(b.find(named(try #require(a.propose()), by: .a))?.index == 16 * round)
+        }
+        #expect(b.acceptableHalves.count == 100 + 128 + 16)
+        for round in 1...100 { #expect(b.spend(16 * round)) }
+        #expect(b.acceptableHalves.count == 128 + 16)
+        #expect(!b.spend(1) && b.spend(1_599))
     }
 
     /// Chains for different purposes share nothing.
