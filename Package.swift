@@ -67,9 +67,10 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: house),
+            exclude: ["tcpcryptd.8", "tcpcryptd.conf.5"], swiftSettings: house),
         .executableTarget(
-            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments], swiftSettings: house),
+            name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments],
+            exclude: ["tcpcryptctl.8"], swiftSettings: house),
 
         // Tests.
         .target(
@@ -93,7 +94,7 @@ let package = Package(
         .testTarget(
             name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient"],
+            name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient", logging],
             swiftSettings: house),
     ]
 )

@@ -19,19 +19,19 @@ struct ClientConnection {
         case closed
     }
 
-    /// How long each phase may take; writing starts anew with every byte of progress.
-    static let patience = Duration.seconds(5)
-
     let descriptor: FileDescriptor
+    /// How long each phase may take; writing starts anew with every byte of progress.
+    private let patience: Duration
     private(set) var phase = Phase.reading
     private(set) var deadline: ContinuousClock.Instant
     private var input: [UInt8] = []
     private var output: [UInt8] = []
     private var sent = 0
 
-    init(descriptor: FileDescriptor, now: ContinuousClock.Instant) {
+    init(descriptor: FileDescriptor, patience: Duration, now: ContinuousClock.Instant) {
         self.descriptor = descriptor
-        deadline = now + Self.patience
+        self.patience = patience
+        deadline = now + patience
     }
 
     var interest: SystemCalls.Interest {
@@ -69,7 +69,7 @@ struct ClientConnection {
 
     mutating func wait(for task: Task<Void, Never>, now: ContinuousClock.Instant) {
         phase = .waiting(task)
-        deadline = now + Self.patience
+        deadline = now + patience
     }
 
     /// Starts to send an answer.
@@ -78,7 +78,7 @@ struct ClientConnection {
         output = line
         sent = 0
         phase = .writing(thenClose: thenClose)
-        deadline = now + Self.patience
+        deadline = now + patience
     }
 
     /// Sends what fits.
@@ -90,11 +90,12 @@ struct ClientConnection {
         case .wouldBlock: return true
         case .bytes(let count):
             sent += count
-            deadline = now + Self.patience
+            deadline = now + patience
         }
         guard sent >= output.count else { return true }
         output = []
         phase = .reading
+        deadline = now + patience
         return !thenClose
     }
 

@@ -3,20 +3,25 @@ public import Logging
 
 /// Serves the control socket (``ControlProtocol/ControlProtocol``) from a thread of its own.
 ///
-/// The socket is mode 0600: only the daemon's user may ask. At most 16 clients at once, 4096 bytes a request, 5 s for
-/// each step; what a client does never delays another client or the caller.
+/// The socket is mode 0600: only the daemon's user may ask. At most 16 clients at once, 4096 bytes a request, and so
+/// much time for each step; what a client does never delays another client or the caller.
 public struct ControlServer: Sendable {
     private let path: String
+    private let patience: Duration
     private let logger: Logger
     private let handler: @Sendable (ControlRequest) async -> ControlResponse
 
     /// - Parameters:
     ///   - path: of the socket; the last directory of it is made (mode 0700) if need be.
-    ///   - handler: answers one request; called concurrently, cancelled when its client leaves or after 5 s.
+    ///   - patience: how long a client may take to send a request or to take in more of the answer, and the handler
+    ///     to answer.
+    ///   - handler: answers one request; called concurrently, cancelled when its client leaves or patience ends.
     public init(
-        path: String, logger: Logger, handler: @escaping @Sendable (ControlRequest) async -> ControlResponse
+        path: String, logger: Logger, patience: Duration = .seconds(5),
+        handler: @escaping @Sendable (ControlRequest) async -> ControlResponse
     ) {
         self.path = path
+        self.patience = patience
         self.logger = logger
         self.handler = handler
     }
@@ -30,9 +35,10 @@ public struct ControlServer: Sendable {
         logger.debug("control socket open", metadata: ["path": "\(path)"])
         let code = await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Int32, Never>) in
-                let code = SystemCalls.startThread { [logger, handler] in
+                let code = SystemCalls.startThread { [patience, logger, handler] in
                     var loop = ServerLoop(
-                        listener: file.listener, mailbox: mailbox, logger: logger, handler: handler)
+                        listener: file.listener, mailbox: mailbox, patience: patience, logger: logger,
+                        handler: handler)
                     loop.run()
                     continuation.resume(returning: 0)
                 }

@@ -8,6 +8,7 @@ struct ServerLoop {
 
     let listener: FileDescriptor
     let mailbox: Mailbox
+    let patience: Duration
     let logger: Logger
     let handler: @Sendable (ControlRequest) async -> ControlResponse
     private var clients: [UInt64: ClientConnection] = [:]
@@ -17,11 +18,12 @@ struct ServerLoop {
     private var closedUntil: ContinuousClock.Instant?
 
     init(
-        listener: FileDescriptor, mailbox: Mailbox, logger: Logger,
+        listener: FileDescriptor, mailbox: Mailbox, patience: Duration, logger: Logger,
         handler: @escaping @Sendable (ControlRequest) async -> ControlResponse
     ) {
         self.listener = listener
         self.mailbox = mailbox
+        self.patience = patience
         self.logger = logger
         self.handler = handler
     }
@@ -35,7 +37,7 @@ struct ServerLoop {
                 SystemCalls.Interest(descriptor: listener, readable: closedUntil == nil),
             ]
             for number in numbers { if let client = clients[number] { interests.append(client.interest) } }
-            SystemCalls.poll(&interests, milliseconds: patience())
+            SystemCalls.poll(&interests, milliseconds: millisecondsLeft())
             let news = mailbox.collect()
             if news.stopped { break }
             for reply in news.replies { answer(reply.client, reply.line, thenClose: false) }
@@ -50,13 +52,12 @@ struct ServerLoop {
     }
 
     /// Milliseconds until the first deadline, rounded up; -1 without one.
-    private func patience() -> Int32 {
+    private func millisecondsLeft() -> Int32 {
         var deadlines = clients.values.map(\.deadline)
         if let closedUntil { deadlines.append(closedUntil) }
         guard let deadline = deadlines.min() else { return -1 }
         let left = max(.zero, deadline - clock.now)
-        // Never past the patience of a client, so the conversion cannot trap.
-        return Int32((left / .milliseconds(1)).rounded(.up))
+        return Int32(min(left / .milliseconds(1), 60_000).rounded(.up))
     }
 
     private mutating func serve(_ number: UInt64, hungUp: Bool) {
@@ -143,7 +144,7 @@ struct ServerLoop {
             _ = SystemCalls.send(descriptor, ControlResponse.error(text).line, from: 0)
             return SystemCalls.close(descriptor)
         }
-        clients[nextNumber] = ClientConnection(descriptor: descriptor, now: clock.now)
+        clients[nextNumber] = ClientConnection(descriptor: descriptor, patience: patience, now: clock.now)
         nextNumber += 1
     }
 }

@@ -91,7 +91,7 @@ private func withCStrings<R>(
     _ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> R
 ) -> R {
     var pointers = unsafe strings.map { unsafe strdup($0) }
-    defer { unsafe pointers.forEach { unsafe free($0) } }
+    defer { while unsafe !pointers.isEmpty { unsafe free(pointers.removeLast()) } }
     unsafe pointers.append(nil)
     return unsafe body(pointers)
 }

@@ -1,18 +1,18 @@
 /// Renders the iptables-restore input of one address family. Pure: no I/O.
 ///
 /// Both directions live in the table *security*: it comes after the host's filter, so that the daemon sees only what the host's
-/// firewall lets in, and a mark set there does not reroute. The mark that an outbound packet leaves the queue with must equal
-/// the one it entered with, or the kernel routes it again (nf_reroute): so it is set before the queue, and verdicts on outbound
-/// packets need none.
+/// firewall lets in, and a mark changed there, by a rule or by a verdict, does not reroute (measured on 6.18, nft and legacy).
+/// INPUT and OUTPUT alone: forwarded packets never meet a rule of ours.
 ///
-/// The patterns of our three bits on a packet, read afterwards by the table `tcpcrypt_marks` (see ``NftRules``):
+/// The patterns of our three bits on a packet; the nft tables behind (see ``NftRules``) read them:
 ///
 /// | bits                       | meaning                                                                        |
 /// |----------------------------|--------------------------------------------------------------------------------|
-/// | passed                     | went to the main queue, so a live daemon let it out                            |
-/// | passed, plain              | the connection is plain: excluded, or by verdict                               |
-/// | passed, encrypted          | the connection is encrypted                                                    |
+/// | encrypted                  | ours, on its way into the main queue: refused if it comes out unchanged        |
 /// | plain                      | our SYN or SYN-ACK, on its way through the bypassing queue: plain if unchanged |
+/// | passed                     | verdict: undecided                                                             |
+/// | passed, plain              | verdict, or excluded: the connection is plain                                  |
+/// | passed, encrypted          | verdict: the connection is encrypted                                           |
 /// | passed, plain, encrypted   | injected by the daemon: pass, remember nothing                                 |
 ///
 /// Only what the local kernel sends, or a verdict, can make a connection plain: a SYN from outside that nobody looked at does not, or a forged
@@ -57,16 +57,11 @@ public struct IptablesRules: Sendable {
     }
 
     private var inboundRules: [String] {
-        let passed = configuration.passedBit
-        let plain = configuration.plainBit
-        return rules(
+        rules(
             IptablesRules.inbound,
             [
                 clearBits,
                 "\(syn) -g \(IptablesRules.inboundSYN)",
-                "\(synAck) \(mayBeJoin(.synAck)) \(toMain)",
-                // Our SYN was on its way past the queue: a live daemon claims the connection here.
-                "\(synAck) -m connmark --mark \(masked(plain, passed | plain)) \(toSYN)",
                 "\(isPlain) -j RETURN",
                 toMain,
             ])
@@ -115,11 +110,7 @@ public struct IptablesRules: Sendable {
     }
 
     private var outboundEnds: [String] {
-        let passed = configuration.passedBit
-        let encrypted = configuration.encryptedBit
-        let isEncrypted = "-m connmark --mark \(masked(encrypted, encrypted))"
-        return rules(
-            IptablesRules.outboundMain, [mark(passed), "\(isEncrypted) \(mark(passed | encrypted))", toMain])
-            + rules(IptablesRules.outboundPlain, [mark(passed | configuration.plainBit)])
+        rules(IptablesRules.outboundMain, [mark(configuration.encryptedBit), toMain])
+            + rules(IptablesRules.outboundPlain, [mark(configuration.passedBit | configuration.plainBit)])
     }
 }

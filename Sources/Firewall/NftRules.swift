@@ -9,27 +9,30 @@ public struct NftRules: Sendable {
 
     public init(_ configuration: FirewallConfiguration) { self.configuration = configuration }
 
-    /// Drops packets of encrypted connections that did not take the way through the queue, whatever happened to the iptables rules.
+    /// Drops packets of encrypted connections that bear no verdict, whatever happened to the iptables rules, and packets that were to get
+    /// a verdict in the main queue and came out without, whatever conntrack knows of them.
     ///
     /// Exempt is a SYN or SYN-ACK of the local kernel (marked plain alone): it starts a new connection in an old entry.
     public var guardScript: String {
         let encrypted = hexadecimal(configuration.encryptedBit)
+        let bits = hexadecimal(configuration.allBits)
         let exempt = hexadecimal(configuration.passedBit | configuration.plainBit)
         return """
             table inet \(NftRules.guardTable)
             delete table inet \(NftRules.guardTable)
             table inet \(NftRules.guardTable) {
                 chain output {
-                    type filter hook output priority 60; policy accept;
+                    type filter hook output priority 200; policy accept;
                     oifname != "lo" meta l4proto tcp ct mark & \(encrypted) == \(encrypted) meta mark & \(exempt) == 0x0 counter drop
+                    oifname != "lo" meta l4proto tcp meta mark & \(bits) == \(encrypted) counter drop
                 }
             }
 
             """
     }
 
-    /// Copies our bits of the packet to the connection, then clears them from the packet. After the table security (50)
-    /// and, outbound, after the guard.
+    /// Copies our bits of the packet to the connection, then clears them from the packet. After the table security (at 50,
+    /// but iptables-nft puts it at 150) and, outbound, after the guard.
     public var marksScript: String {
         let bits = hexadecimal(configuration.allBits)
         let rules = savingRules.map { "        " + $0 }.joined(separator: "\n")
@@ -41,11 +44,11 @@ public struct NftRules: Sendable {
             \(rules)
                 }
                 chain input {
-                    type filter hook input priority 70; policy accept;
+                    type filter hook input priority 210; policy accept;
                     iifname != "lo" meta l4proto tcp meta mark & \(bits) != 0x0 jump save
                 }
                 chain output {
-                    type filter hook output priority 70; policy accept;
+                    type filter hook output priority 210; policy accept;
                     oifname != "lo" meta l4proto tcp meta mark & \(bits) != 0x0 jump save
                 }
             }

@@ -125,7 +125,8 @@ public enum Action: Sendable, Hashable {
     case drop(PacketID)
     /// Send towards the peer.
     case inject(Range<Int>, Egress)
-    /// Hand to the local kernel as if it had arrived from the peer (resets and probes; no payload).
+    /// Hand to the local kernel as if it had arrived from the peer: resets, probes, and data that the kernel lost.
+    /// Up to 64 KB.
     case injectLocal(Range<Int>)
     /// Destroy the local socket (SOCK_DESTROY); the application sees an error.
     case destroySocket(FlowTuple)

@@ -144,9 +144,11 @@ extension Flow {
     }
 
     /// Writes the SACK option from the kernel's blocks (already in W) and from what is held here.
-    func appendSACK(to options: inout TCPOptions, kernelBlocks: [Range<Int>], latest: Int?) {
+    func appendSACK(
+        to options: inout TCPOptions, kernelBlocks: [Range<Int>], latest: Int?, limit bytes: Int = TCPOptions.capacity
+    ) {
         guard header.usesSACK else { return }
-        let limit = min(4, (options.room - 2) / 8)
+        let limit = min(4, (min(options.room, bytes - options.count) - 2) / 8)
         guard limit > 0 else { return }
         let own = receive.held.isEmpty ? [] : receive.sackBlocks(above: currentAckW, latest: latest, limit: limit)
         let blocks = (kernelBlocks + own).prefix(limit)

@@ -227,6 +227,7 @@ extension Flow {
             options.remove(ENO.optionKind)
             let share = kShare(of: segment)
             let acknowledged = outOrigin.offset(of: held.packet.acknowledgment, near: send.acknowledgedW)
+            receive.keepPromised(held)
             deliver(
                 held.bytes.span, options, held.packet, held.id, k: share.range, fin: share.fin, acknowledged, &output)
         }
@@ -306,6 +307,8 @@ extension Flow {
     func acknowledgePieces(_ now: Instant, _ output: inout Output) {
         progressDeadline = nil
         guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return }
+        // A promise covers everything below it: what the kernel may have lost must not be among that.
+        guard receive.acknowledgedK >= receive.nextK else { return }
         receive.promisedW = receive.contiguousW
         injectAck(now: now, &output)
     }

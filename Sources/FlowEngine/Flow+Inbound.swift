@@ -1,3 +1,4 @@
+import DequeModule
 import PacketWire
 import Tcpcrypt
 
@@ -124,6 +125,7 @@ extension Flow {
         _ arrival: Arrival, _ output: inout Output
     ) {
         if unprovenJoin != nil { return drop(arrival.metadata.id, &output) }
+        redeliver(arrival.now, &output)
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
         let ownsNoK = share.range.isEmpty && !share.fin
@@ -157,6 +159,16 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
+        let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
+        output.actions.append(.replace(id, range, .encrypted))
+        receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+        if !k.isEmpty || fin { ackOwed = false }
+    }
+
+    private func composeDelivery(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ packet: TCPPacket, k: Range<Int>, fin: Bool,
+        _ acknowledged: Int, _ output: inout Output
+    ) -> Range<Int> {
         let count = packet.length(options: options, payloadCount: k.count)
         let start = output.allocate(count)
         var all = output.bytes.mutableSpan
@@ -168,9 +180,36 @@ extension Flow {
             window: packet.window)
         mark(&fields, k: k, fin: fin)
         packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)
-        output.actions.append(.replace(id, start..<start + count, .encrypted))
-        receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
-        if !k.isEmpty || fin { ackOwed = false }
+        return start..<start + count
+    }
+
+    /// Hands the kernel once more what it has not acknowledged although the peer has been told that it arrived:
+    /// the kernel may drop what it is given, and the peer will not send this again.
+    private func redeliver(_ now: Instant, _ output: inout Output) {
+        if let last = lastRedelivery, now.nanoseconds - last.nanoseconds < max(roundTrip, 10_000_000) { return }
+        guard !receive.promisedPackets.isEmpty else { return }
+        lastRedelivery = now
+        for held in receive.promisedPackets {
+            let segment = Segment(w: held.w, isFIN: held.isFIN)
+            let share = kShare(of: segment)
+            guard !share.range.isEmpty else { continue }
+            var options = TCPOptions(held.packet, of: held.bytes.span)
+            options.remove(ENO.optionKind)
+            options.remove(TCPOptionKind.sack)
+            refreshTimestamp(of: &options)
+            let range = composeDelivery(
+                held.bytes.span, options, held.packet, k: share.range, fin: share.fin, send.acknowledgedW, &output)
+            output.actions.append(.injectLocal(range))
+        }
+    }
+
+    /// An old packet with the peer's latest timestamp: its own would be refused by now (RFC 7323 section 5).
+    private func refreshTimestamp(of options: inout TCPOptions) {
+        guard header.usesTimestamps, let range = options.range(of: TCPOptionKind.timestamps), range.count == 10 else {
+            return
+        }
+        let value = header.timestampEcho.bigEndianBytes
+        for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
     }
 
     private func mark(_ fields: inout TCPHeader, k: Range<Int>, fin: Bool) {

@@ -34,6 +34,7 @@ extension Flow {
         if packet.flags.contains(.ack) {
             receive.acknowledge(inOrigin.offset(of: packet.acknowledgment, near: receive.acknowledgedK))
             receive.advertise(header.localWindow)
+            if progressDeadline == nil { armProgressTimer(arrival.now) }
         }
         if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
         if packet.flags.contains(.rst) {
@@ -103,15 +104,25 @@ extension Flow {
     }
 
     /// The kernel's options with SACK blocks in W and, where due, the empty ENO option.
-    private func outboundOptions(_ kernel: borrowing TCPOptions) -> TCPOptions {
+    ///
+    /// - Parameter limit: bytes of options the packet has room for; those of the kernel always fit.
+    private func outboundOptions(_ kernel: borrowing TCPOptions, limit: Int = TCPOptions.capacity) -> TCPOptions {
         var options = copy kernel
         let blocks = kernel.sackBlocks
         options.remove(TCPOptionKind.sack)
         appendENO(to: &options)
         if !blocks.isEmpty || !receive.held.isEmpty {
-            appendSACK(to: &options, kernelBlocks: blocks.compactMap(wireBlock), latest: nil)
+            appendSACK(
+                to: &options, kernelBlocks: blocks.compactMap(wireBlock), latest: nil,
+                limit: max(kernel.paddedCount, limit))
         }
         return options
+    }
+
+    /// How many bytes of options a data packet may have before it no longer fits the path.
+    private func optionLimit(_ w: Range<Int>, _ kernel: borrowing TCPOptions, _ metadata: PacketMetadata) -> Int {
+        // The kernel chose the size of the segments of a super-packet by the MSS it was told and its own options.
+        metadata.isGSO ? kernel.paddedCount + Frame.overhead : segmentLimit(0) - w.count
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {
@@ -187,7 +198,8 @@ extension Flow {
         let isFIN = packet.flags.contains(.fin) && send.finK == end
         let start = max(send.map.w(startingAt: first), send.retransmittableW)
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
-        let options = outboundOptions(kernelOptions)
+        let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
+        let options = outboundOptions(kernelOptions, limit: limit)
         if start < stop || (isFIN && send.acknowledgedW < send.nextW) {
             emit(
                 min(start, stop)..<stop, fin: isFIN, flags: packet.flags, options: options, template: bytes, arrival,

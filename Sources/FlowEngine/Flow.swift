@@ -91,6 +91,7 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    var lastRedelivery: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -122,6 +123,8 @@ final class Flow {
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
+    /// What remains is there to answer late packets.
+    var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {

@@ -26,6 +26,9 @@ struct ReceiveStream: Sendable {
     var deliveredK = 0
     /// The engine has acknowledged this much on its own account, in W.
     var promisedW = 0
+    /// Packets that were delivered after the peer had been told that they arrived, until the kernel acknowledges
+    /// them: nobody else would send them again.
+    private(set) var promisedPackets: Deque<HeldPacket> = []
     /// W offset behind the frame that carried FINp.
     var signedEndW: Int?
     /// K offset of the FIN, once delivered.
@@ -70,6 +73,14 @@ struct ReceiveStream: Sendable {
         deliveredK = max(deliveredK, k)
         plaintext.discard(before: k)
         map.discard(k: k, w: nextW)
+        while let first = promisedPackets.first, map.k(standingBelow: first.w.upperBound) <= k {
+            promisedPackets.removeFirst()
+        }
+    }
+
+    /// Keeps a packet whose data was acknowledged before the kernel had it.
+    mutating func keepPromised(_ packet: HeldPacket) {
+        if packet.w.lowerBound < promisedW { promisedPackets.append(packet) }
     }
 
     /// Notes the window that goes out with an acknowledgement.

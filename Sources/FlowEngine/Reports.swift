@@ -27,11 +27,11 @@ extension PlainFlow {
 }
 
 extension Engine {
-    /// Every connection known: MPTCP connections with all their subflows, then plain TCP, in a stable order.
+    /// Every connection that goes on, as far as known: MPTCP with all subflows, then TCP, in a stable order.
     public func connections() -> [ConnectionReport] {
         var grouped: [ObjectIdentifier: ConnectionReport] = [:]
         var alone: [ConnectionReport] = []
-        for flow in flows.values where flow.phase != .aborted {
+        for flow in flows.values where !flow.hasEnded {
             guard let mptcp = flow.mptcp else {
                 alone.append(ConnectionReport(flow.report))
                 continue

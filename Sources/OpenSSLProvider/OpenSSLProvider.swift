@@ -3,17 +3,14 @@ public import Tcpcrypt
 
 /// The algorithms of tcpcrypt from OpenSSL's libcrypto (3.0 or later). May be shared between threads.
 public final class OpenSSLProvider: CryptoProvider, Sendable {
-    private let hkdf: Handle
     private let digest: Handle
     private let ciphers: [AEADAlgorithm: Handle]
 
-    /// Looks the algorithms up. A libcrypto without SHA-256 or HKDF is a broken installation and stops the
-    /// program here, before it has promised anything to anyone.
+    /// Looks the algorithms up. A libcrypto without SHA-256 is a broken installation and stops the program here,
+    /// before it has promised anything to anyone.
     public init() {
-        guard let hkdf = unsafe Handle(EVP_KDF_fetch(nil, "HKDF", nil), free: { unsafe EVP_KDF_free($0) }),
-            let digest = unsafe Handle(EVP_MD_fetch(nil, "SHA2-256", nil), free: { unsafe EVP_MD_free($0) })
-        else { preconditionFailure("libcrypto has no HKDF or no SHA-256") }
-        self.hkdf = hkdf
+        guard let digest = unsafe Handle(EVP_MD_fetch(nil, "SHA2-256", nil), free: { unsafe EVP_MD_free($0) })
+        else { preconditionFailure("libcrypto has no SHA-256") }
         self.digest = digest
         var ciphers: [AEADAlgorithm: Handle] = [:]
         for algorithm in AEADAlgorithm.allCases {
@@ -27,23 +24,44 @@ public final class OpenSSLProvider: CryptoProvider, Sendable {
     public var aeads: [AEADAlgorithm] { AEADAlgorithm.allCases.filter { ciphers[$0] != nil } }
 
     public func sha256(_ data: Span<UInt8>) -> [UInt8] {
-        var result = [UInt8](repeating: 0, count: 32)
-        let done = unsafe result.withUnsafeMutableBufferPointer { target in
-            unsafe data.withUnsafeBufferPointer { source in
-                unsafe EVP_Digest(
-                    source.baseAddress, source.count, target.baseAddress, nil, digest.pointer, nil)
-            }
-        }
-        guard done == 1 else { preconditionFailure("libcrypto cannot compute SHA-256") }
+        var result = [UInt8](repeating: 0, count: DigestRun.length)
+        var target = result.mutableSpan
+        var run = DigestRun(digest)
+        run.start()
+        run.update(data)
+        run.finish(into: &target)
+        Self.check(run)
         return result
     }
 
     public func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret {
-        derive(.extract, key: material, salt, count: 32)
+        Secret(count: DigestRun.length) { output in
+            let nothing = InlineArray<0, UInt8>(repeating: 0)
+            var run = DigestRun(digest)
+            run.authenticate(key: salt, material, nothing.span, nothing.span, into: &output)
+            Self.check(run)
+        }
     }
 
+    /// T(1) | T(2) | ... with T(n) = HMAC(key, T(n-1) | info | n), cut to `count` (RFC 5869 section 2.3).
     public func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
-        key.withBytes { derive(.expand, key: $0, info, count: count) }
+        Secret(count: count) { output in
+            var run = DigestRun(digest)
+            var block = InlineArray<32, UInt8>(repeating: 0)
+            var done = 0
+            while done < count {
+                do {
+                    let number: InlineArray<1, UInt8> = [UInt8(truncatingIfNeeded: done / DigestRun.length + 1)]
+                    let last = output.span.extracting(max(0, done - DigestRun.length)..<done)
+                    var target = block.mutableSpan
+                    key.withBytes { run.authenticate(key: $0, last, info, number.span, into: &target) }
+                }
+                for index in 0..<min(DigestRun.length, count - done) { output[done + index] = block[index] }
+                done += DigestRun.length
+            }
+            Self.check(run)
+            Self.erase(&block)
+        }
     }
 
     public func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey {
@@ -59,16 +77,14 @@ public final class OpenSSLProvider: CryptoProvider, Sendable {
         }
     }
 
-    /// HKDF in one of its halves; `text` is the salt or the info.
-    ///
     /// Failure means that libcrypto has no memory left or is broken: there is no key to go on with.
-    private func derive(_ half: HKDF.Half, key: Span<UInt8>, _ text: Span<UInt8>, count: Int) -> Secret {
-        Secret(count: count) { output in
-            let done = unsafe output.withUnsafeMutableBufferPointer { target in
-                unsafe HKDF.derive(hkdf.pointer, half, key: key, text, into: target)
-            }
-            guard done else { preconditionFailure("libcrypto cannot compute HKDF") }
-        }
+    private static func check(_ run: borrowing DigestRun) {
+        guard run.isSound else { preconditionFailure("libcrypto cannot compute SHA-256") }
+    }
+
+    private static func erase(_ block: inout InlineArray<32, UInt8>) {
+        var span = block.mutableSpan
+        DigestRun.erase(&span)
     }
 }
 

@@ -62,9 +62,11 @@ extension Secret: CustomStringConvertible, CustomDebugStringConvertible, CustomR
     public var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
-/// Overwrites bytes with zeros. Kept out of the optimizer's sight, which would drop stores nobody reads.
+/// Overwrites bytes with zeros.
+///
+/// A call of its own, so that the optimizer does not see at the call's place that nobody reads them afterwards;
+/// what follows every use is a deallocation, which it must assume reads them.
 @inline(never)
-@_optimize(none)
 public func wipe(_ bytes: inout MutableSpan<UInt8>) {
     for index in bytes.indices { bytes[index] = 0 }
 }

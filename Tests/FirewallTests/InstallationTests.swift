@@ -76,7 +76,8 @@ struct InstallationTests {
             try runner.run(["no-such-program"], package: "p")
         }
         do throws(FirewallError) {
-            try runner.run(["iptables-restore", "--noflush"], package: "iptables", input: "*security\nnonsense\nCOMMIT\n")
+            try runner.run(
+                ["iptables-restore", "--noflush"], package: "iptables", input: "*security\nnonsense\nCOMMIT\n")
             Issue.record("nonsense was accepted")
         } catch {
             guard case .failed(_, let status, let message) = error else { throw error }

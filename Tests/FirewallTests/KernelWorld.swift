@@ -5,7 +5,8 @@ import Testing
 
 /// Two hosts on one wire, as network namespaces: A has the rules, B does not. Removed with the object.
 final class KernelWorld {
-    static let isEnabled = unsafe getenv("TCPCRYPT_ROOT_TESTS").map { unsafe String(cString: $0) } == "1" && geteuid() == 0
+    static let isEnabled =
+        unsafe getenv("TCPCRYPT_ROOT_TESTS").map { unsafe String(cString: $0) } == "1" && geteuid() == 0
 
     static var variants: [IptablesVariant] {
         [IptablesVariant.nft, .legacy].filter { CommandRunner.find("iptables-\($0.rawValue)-restore") != nil }
@@ -24,10 +25,14 @@ final class KernelWorld {
         for name in [a, b] { try run("ip netns add \(name)") }
         try run("ip -n \(a) link add veth0 type veth peer name veth0 netns \(b)")
         for (name, host) in [(a, 1), (b, 2)] {
+            try run("ip -n \(name) link set veth0 address 02:00:00:00:00:0\(host)")
             try run("ip -n \(name) addr add 10.77.0.\(host)/24 dev veth0")
             try run("ip -n \(name) addr add fd77::\(host)/64 dev veth0 nodad")
             try run("ip -n \(name) link set lo up")
             try run("ip -n \(name) link set veth0 up")
+            // Neighbour discovery takes a second on a new link.
+            try run(
+                "ip -n \(name) neigh add fd77::\(3 - host) lladdr 02:00:00:00:00:0\(3 - host) dev veth0 nud permanent")
         }
     }
 
@@ -79,7 +84,7 @@ private let pythonPrelude = """
         with open('/run/netns/' + host) as f:
             assert libc.setns(f.fileno(), 0x40000000) == 0
         s = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, kind, protocol)
-        s.settimeout(1)
+        s.settimeout(0.5)
         return s
 
     def listen(host, port, family=4, protocol=0):
@@ -99,7 +104,7 @@ private let pythonPrelude = """
             return None
         finally:
             l.close()
-        s.settimeout(1)
+        s.settimeout(0.5)
         return c, s
 
     def says(x, y, text=b'hello'):
@@ -135,7 +140,7 @@ private let pythonPrelude = """
         sport = sport or 20000 + time.monotonic_ns() // 1000 % 40000
         s = sock(source, family, socket.SOCK_RAW, 6)
         s.sendto(segment(source, target, sport, dport, options=options, family=family), (ADDRESS[target, family], 0))
-        deadline = time.monotonic() + 0.7
+        deadline = time.monotonic() + 0.4
         while time.monotonic() < deadline:
             s.settimeout(max(0.01, deadline - time.monotonic()))
             try: data = s.recv(2000)

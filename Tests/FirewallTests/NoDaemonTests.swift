@@ -72,7 +72,9 @@ struct NoDaemonTests {
 
     @Test(arguments: KernelWorld.variants) func plainIsInTheConnection(_ variant: IptablesVariant) throws {
         let result = try world(variant).python(
-            established("print({l.split('mark=')[1].split()[0] for l in inA('conntrack -L -p tcp -f ipv%d' % family).splitlines()})"))
+            established(
+                "print({l.split('mark=')[1].split()[0] for l in inA('conntrack -L -p tcp -f ipv%d' % family).splitlines()})"
+            ))
         #expect(result == Array(repeating: "{'\(0x2000_0000)'}", count: 4))
     }
 
@@ -98,6 +100,16 @@ struct NoDaemonTests {
         #expect(result == ["False True", "True False", "False True", "True False"])
         try world.shell("nft delete table inet tcpcrypt_guard")
         #expect(try world.python(established("\(encrypted)\ncheck(c, s)")) == Array(repeating: "True True", count: 4))
+    }
+
+    /// As if the main queue let packets pass without a verdict: the guard does not need conntrack to stop them.
+    @Test(arguments: KernelWorld.variants) func theGuardRefusesWhatHasNoVerdict(_ variant: IptablesVariant) throws {
+        let world = try world(variant)
+        for command in ["iptables-\(variant.rawValue)", "ip6tables-\(variant.rawValue)"] {
+            try world.shell("\(command) -t security -D TCPCRYPT-OUT-MAIN 2; \(command) -t security -F TCPCRYPT-IN")
+        }
+        let result = try world.python(established("inA('conntrack -F')\ncheck(c, s)"))
+        #expect(result == ["False True", "True False", "False True", "True False"])
     }
 
     /// What conntrack forgot is not plain, also when a stranger sends a SYN for it.

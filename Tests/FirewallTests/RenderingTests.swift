@@ -31,8 +31,6 @@ import Testing
             -A OUTPUT ! -o lo -p tcp -j TCPCRYPT-OUT
             -A TCPCRYPT-IN -m mark ! --mark 0x0/0x70000000 -j MARK --set-xmark 0x0/0x70000000
             -A TCPCRYPT-IN SYNONLY -g TCPCRYPT-IN-SYN
-            -A TCPCRYPT-IN SYNACK --tcp-option 30 -m bpf --bytecode "<synAck>" MAIN
-            -A TCPCRYPT-IN SYNACK -m connmark --mark 0x20000000/0x30000000 BYPASS
             -A TCPCRYPT-IN -m connmark --mark 0x20000000/0x20000000 -j RETURN
             -A TCPCRYPT-IN MAIN
             -A TCPCRYPT-IN-SYN SYNONLY --tcp-option 30 -m bpf --bytecode "<syn>" MAIN
@@ -57,8 +55,7 @@ import Testing
             -A TCPCRYPT-OUT-SYNACK -o wg0 SYNACK ! --tcp-option 30 -g TCPCRYPT-OUT-PLAIN
             -A TCPCRYPT-OUT-SYNACK -j MARK --set-xmark 0x20000000/0x70000000
             -A TCPCRYPT-OUT-SYNACK BYPASS
-            -A TCPCRYPT-OUT-MAIN -j MARK --set-xmark 0x10000000/0x70000000
-            -A TCPCRYPT-OUT-MAIN -m connmark --mark 0x40000000/0x40000000 -j MARK --set-xmark 0x50000000/0x70000000
+            -A TCPCRYPT-OUT-MAIN -j MARK --set-xmark 0x40000000/0x70000000
             -A TCPCRYPT-OUT-MAIN MAIN
             -A TCPCRYPT-OUT-PLAIN -j MARK --set-xmark 0x30000000/0x70000000
             COMMIT
@@ -92,7 +89,9 @@ import Testing
 
     @Test func manyPortsNeedSeveralRules() {
         let configuration = FirewallConfiguration(excludedPorts: Array(1...31) + [31, 1])
-        let rules = lines(.ipv4, configuration).filter { $0.hasPrefix("-A TCPCRYPT-OUT-SYN ") && $0.contains("--dports") }
+        let rules = lines(.ipv4, configuration).filter {
+            $0.hasPrefix("-A TCPCRYPT-OUT-SYN ") && $0.contains("--dports")
+        }
         #expect(rules.count == 3)
         #expect(rules.last?.contains("--dports 31 ") == true)
     }
@@ -150,6 +149,7 @@ import Testing
         configuration.encryptedBit = 0x4
         let nft = NftRules(configuration)
         #expect(nft.guardScript.contains("ct mark & 0x4 == 0x4 meta mark & 0x3 == 0x0 counter drop"))
+        #expect(nft.guardScript.contains("meta mark & 0x7 == 0x4 counter drop"))
         #expect(nft.marksScript.contains("meta mark & 0x7 == 0x2 ct mark set ct mark & 0xfffffff8 | 0x2"))
         #expect(nft.marksScript.contains("meta mark set meta mark & 0xfffffff8"))
     }

@@ -11,7 +11,9 @@ struct SYNMaker {
 
     var tcp: [UInt8] {
         let offset = UInt8(truncatingIfNeeded: (20 + options.count) / 4)
-        let header: [UInt8] = [0x9C, 0x40, 0x1F, 0x90, 1, 2, 3, 4, 0, 0, 0, 0, offset << 4, flags, 0xFF, 0xFF, 0, 0, 0, 0]
+        let header: [UInt8] = [
+            0x9C, 0x40, 0x1F, 0x90, 1, 2, 3, 4, 0, 0, 0, 0, offset << 4, flags, 0xFF, 0xFF, 0, 0, 0, 0,
+        ]
         return header + options + payload
     }
 
@@ -19,7 +21,8 @@ struct SYNMaker {
         let version = 0x40 | UInt8(truncatingIfNeeded: (20 + ipv4Options.count) / 4)
         let total = 20 + ipv4Options.count + tcp.count
         let header: [UInt8] = [
-            version, 0, UInt8(truncatingIfNeeded: total >> 8), UInt8(truncatingIfNeeded: total), 0, 0, 0x40, 0, 64, 6, 0, 0,
+            version, 0, UInt8(truncatingIfNeeded: total >> 8), UInt8(truncatingIfNeeded: total), 0, 0, 0x40, 0, 64, 6,
+            0, 0,
         ]
         return header + [10, 0, 0, 1, 10, 0, 0, 2] + ipv4Options + tcp
     }

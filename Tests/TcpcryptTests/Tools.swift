@@ -145,3 +145,37 @@ extension Frame {
 extension HalfID {
     init?(_ bytes: [UInt8]) { self.init(bytes.span) }
 }
+
+/// A sealer as a reference: mutating calls cannot stand inside the test macros.
+final class SealingEnd {
+    var sealer: FrameSealer
+
+    init(_ sealer: FrameSealer) { self.sealer = sealer }
+
+    var generation: Int { sealer.generation }
+
+    func frame(
+        _ data: [UInt8], urgent: UInt16? = nil, fin: Bool = false, rekey: Bool = false, offset: UInt64
+    ) -> [UInt8]? {
+        sealer.frame(data, urgent: urgent, fin: fin, rekey: rekey, offset: offset)
+    }
+}
+
+final class OpeningEnd {
+    var opener: FrameOpener
+
+    init(_ opener: FrameOpener) { self.opener = opener }
+
+    var generation: Int { opener.generation }
+
+    func data(_ frame: [UInt8], offset: UInt64) -> (opened: OpenedFrame, data: [UInt8])? {
+        opener.data(frame, offset: offset)
+    }
+}
+
+extension ConnectionSecret {
+    var ends: (sealer: SealingEnd, opener: OpeningEnd) {
+        let streams = streams(provider)
+        return (SealingEnd(streams.sealer), OpeningEnd(streams.opener))
+    }
+}

@@ -1,0 +1,64 @@
+import ControlProtocol
+import ControlServer
+import Glibc
+import Logging
+import TcpcryptClient
+import Testing
+
+/// A server on a socket in a directory of its own, for the time of `body`.
+struct ServerFixture {
+    let path: String
+    var client: TcpcryptClient { TcpcryptClient(path) }
+
+    static func run(
+        patience: Duration = .seconds(5),
+        answer: @escaping @Sendable (ControlRequest) async -> ControlResponse = { Samples.answer($0) },
+        _ body: (ServerFixture) async throws -> Void
+    ) async throws {
+        let directory = temporaryDirectory()
+        defer { _ = unsafe rmdir(directory) }
+        // The server makes the directory itself.
+        let path = directory + "/run/control.sock"
+        let server = ControlServer(path: path, logger: silent, patience: patience, handler: answer)
+        let task = Task { try await server.run() }
+        let fixture = ServerFixture(path: path)
+        try await fixture.waitUntilUp()
+        try await body(fixture)
+        task.cancel()
+        try await task.value
+        #expect(mode(of: path) == nil, "the socket is removed")
+        _ = unsafe rmdir(directory + "/run")
+    }
+
+    /// A server with one answer to everything.
+    static func run(answering response: ControlResponse, _ body: (ServerFixture) async throws -> Void) async throws {
+        let answer: @Sendable (ControlRequest) async -> ControlResponse = { _ in response }
+        try await run(answer: answer, body)
+    }
+
+    static let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+
+    private func waitUntilUp() async throws {
+        for _ in 0..<500 {
+            do throws(TcpcryptClientError) {
+                _ = try await client.counters()
+                return
+            } catch {
+                guard case .notRunning = error else { return }
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    static func temporaryDirectory() -> String {
+        var name = Array("/tmp/ControlTests.XXXXXX".utf8CString)
+        guard let made = unsafe mkdtemp(&name) else { return "/nonexistent" }
+        return unsafe String(cString: made)
+    }
+
+    /// The type and permission bits of a file; `nil` where there is none.
+    static func mode(of path: String) -> UInt32? {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0 ? status.st_mode : nil
+    }
+}

@@ -1,0 +1,170 @@
+import Testing
+
+@testable import Tcpcrypt
+
+/// No secret serves two connections (RFC 8548 section 3.5).
+@Suite struct SecretChainTests {
+    private func named(_ entry: ChainEntry, by role: Role) -> HalfID { entry.id.half(sentBy: role) }
+
+    @Test func inOrder() throws {
+        let (a, b) = try Pair().chains()
+        for index in 1...100 {
+            let entry = try #require(a.propose())
+            #expect(entry.index == index && a.nextIndex == index + 1)
+            let found = try #require(b.find(named(entry, by: .a)))
+            #expect(found.index == index && found.secret.matches(entry.secret) && found.id == entry.id)
+            #expect(b.spend(index))
+        }
+    }
+
+    /// B names secrets by the other half.
+    @Test func theOtherWayRound() throws {
+        let (a, b) = try Pair().chains()
+        let entry = try #require(b.propose())
+        #expect(a.find(named(entry, by: .a)) == nil)
+        #expect(a.find(named(entry, by: .b))?.secret.matches(entry.secret) == true)
+    }
+
+    @Test func foundUntilSpent() throws {
+        let (a, b) = try Pair().chains()
+        let half = named(try #require(a.propose()), by: .a)
+        for _ in 0..<3 { #expect(b.find(half)?.index == 1) }
+        #expect(b.spend(1))
+        #expect(!b.spend(1))
+        #expect(b.find(half) == nil)
+    }
+
+    /// Whoever asks for what was never named gets nothing, and changes nothing.
+    @Test func misses() throws {
+        let (a, b) = try Pair().chains()
+        let random = SeededRandom(31)
+        for _ in 0..<1_000 { #expect(b.find(try #require(HalfID(random.bytes(9)))) == nil) }
+        #expect(b.nextIndex == 1)
+        #expect(!b.spend(1) && !b.spend(0) && !b.spend(-1) && !b.spend(.max))
+        #expect(b.find(named(try #require(a.propose()), by: .a)) != nil)
+    }
+
+    /// SYNs that overtake each other, and ones that never arrive.
+    @Test func reordering() throws {
+        let (a, b) = try Pair().chains(lookAhead: 8)
+        let entries = (0..<8).compactMap { _ in a.propose() }
+        for entry in [entries[7], entries[2], entries[0]] {
+            #expect(b.find(named(entry, by: .a))?.secret.matches(entry.secret) == true)
+        }
+        #expect(b.nextIndex == 9)
+        #expect(b.spend(3) && b.spend(8) && b.spend(1))
+        #expect(b.find(named(entries[2], by: .a)) == nil)
+        #expect(b.find(named(entries[3], by: .a))?.index == 4)
+    }
+
+    @Test func lookAheadMovesWithEveryHit() throws {
+        let (a, b) = try Pair().chains(lookAhead: 4)
+        for round in 1...50 {
+            // Three of four SYNs are lost.
+            for _ in 0..<3 { _ = a.propose() }
+            let entry = try #require(a.propose())
+            #expect(b.find(named(entry, by: .a))?.index == 4 * round)
+            #expect(b.spend(4 * round))
+        }
+        for _ in 0..<4 { _ = a.propose() }
+        let beyond = try #require(a.propose())
+        #expect(b.find(named(beyond, by: .a)) == nil)
+    }
+
+    /// Both ends propose the same index at once: both refuse, then go on beyond it.
+    @Test func simultaneousProposals() throws {
+        let (a, b) = try Pair().chains()
+        let fromA = try #require(a.propose())
+        let fromB = try #require(b.propose())
+        #expect(fromA.index == 1 && fromB.index == 1)
+        #expect(a.find(named(fromB, by: .b)) == nil && b.find(named(fromA, by: .a)) == nil)
+        #expect(!a.spend(1) && !b.spend(1))
+        let next = try #require(a.propose())
+        #expect(b.find(named(next, by: .a))?.index == 2)
+        #expect(try #require(b.propose()).index == 3)
+    }
+
+    /// What the peer named is not proposed, spent or not.
+    @Test func namedIsNotProposed() throws {
+        let (a, b) = try Pair().chains()
+        let entry = try #require(a.propose())
+        #expect(b.find(named(entry, by: .a)) != nil)
+        #expect(try #require(b.propose()).index == 2)
+        #expect(b.spend(1))
+    }
+
+    @Test func limit() throws {
+        let pair = try Pair()
+        let chain = { (end: ConnectionSecret, role: Role) in
+            end.joinChain(
+                provider, opener: .a, localRole: role, tokenA: 1, tokenB: 2, lookAhead: 256, limit: 3)
+        }
+        let (a, b) = (chain(pair.a, .a), chain(pair.b, .b))
+        for index in 1...3 {
+            let entry = try #require(a.propose())
+            #expect(b.find(named(entry, by: .a))?.index == index)
+            #expect(b.spend(index))
+        }
+        #expect(a.propose() == nil && a.isExhausted && b.propose() == nil && b.isExhausted)
+    }
+
+    /// Skipped secrets do not pile up.
+    @Test func pendingIsBounded() throws {
+        let (a, b) = try Pair().chains(lookAhead: 16)
+        var halves: [HalfID] = []
+        for _ in 0..<1_000 {
+            let half = named(try #require(a.propose()), by: .a)
+            halves.append(half)
+            #expect(b.find(half) != nil)
+        }
+        #expect(b.acceptableHalves.count == 128 + 16)
+        #expect(b.find(halves[0]) == nil && !b.spend(1) && !b.spend(872))
+        #expect(b.spend(873) && b.spend(1_000))
+    }
+
+    /// Chains for different purposes share nothing.
+    @Test func separation() throws {
+        let pair = try Pair()
+        var seen: Set<ResumptionID> = []
+        let join = { (opener: Role, tokenA: UInt32, tokenB: UInt32) in
+            pair.a.joinChain(
+                provider, opener: opener, localRole: .a, tokenA: tokenA, tokenB: tokenB, lookAhead: 4, limit: 9)
+        }
+        let chains = [
+            pair.a.sessionChain(provider, lookAhead: 4), join(.a, 1, 2), join(.b, 1, 2), join(.a, 2, 1),
+            join(.a, 1, 3),
+        ]
+        for chain in chains {
+            for _ in 0..<5 { seen.insert(try #require(chain.propose()).id) }
+        }
+        #expect(seen.count == 25)
+    }
+
+    /// Random use from both ends: no index is granted twice, whichever way, and what one end accepts the other
+    /// end proposed.
+    @Test(arguments: 0..<20 as Range<UInt64>)
+    func neverTwice(_ seed: UInt64) throws {
+        let random = SeededRandom(seed)
+        let (a, b) = try Pair(seed: seed).chains(lookAhead: 1 + random.below(12))
+        var flying: [(role: Role, entry: ChainEntry)] = []
+        var granted: Set<Int> = []
+        for _ in 0..<400 {
+            switch random.below(4) {
+            case 0, 1:
+                let role: Role = random.below(2) == 0 ? .a : .b
+                flying.append((role, try #require((role == .a ? a : b).propose())))
+            case 2 where !flying.isEmpty:
+                _ = flying.remove(at: random.below(flying.count))
+            default:
+                guard let (role, entry) = flying.isEmpty ? nil : flying[random.below(flying.count)] else { continue }
+                let acceptor = role == .a ? b : a
+                guard let found = acceptor.find(named(entry, by: role)) else { continue }
+                #expect(found.index == entry.index && found.secret.matches(entry.secret))
+                if random.below(2) == 0, acceptor.spend(found.index) {
+                    #expect(granted.insert(found.index).inserted)
+                }
+            }
+        }
+        #expect(!granted.isEmpty)
+    }
+}
