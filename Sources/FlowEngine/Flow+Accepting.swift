@@ -265,6 +265,10 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         let payload = bytes.extracting(arrival.packet.payload)
+        if !payload.isEmpty, arrival.packet.sequence != inOrigin.sequence(at: 0) {
+            // What it continues decides, and comes again.
+            return drop(arrival.metadata.id, &output)
+        }
         if payload.count >= 4, payload.loadUInt32(at: 0) == Init1.magic {
             // The option was lost on the way, and the peer encrypts: its application must not read that.
             enterJournal(&output)

@@ -308,7 +308,7 @@ extension Flow {
         progressDeadline = nil
         guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return }
         // A promise covers everything below it: what the kernel may have lost must not be among that.
-        guard receive.acknowledgedK >= receive.nextK else { return }
+        guard receive.acknowledgedK >= receive.deliveredK else { return }
         receive.promisedW = receive.contiguousW
         injectAck(now: now, &output)
     }

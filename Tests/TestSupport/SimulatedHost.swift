@@ -190,10 +190,12 @@ public final class SimulatedHost {
                 network.trace.note(now, "\(name) drop \(Trace.describe(dropped.packet))")
             }
         case .inject(_, let egress):
-            if egress.interface != 3 || egress.mark != 0x42 {
+            let packet = WirePacket(bytes)
+            // The answer to a stranger's packet leaves it to the route.
+            let isReset = packet.parsed?.flags.contains(.rst) ?? false
+            if egress.mark != 0x42 || (egress.interface != 3 && !isReset) {
                 violations.append("injected with mark \(egress.mark), interface \(egress.interface)")
             }
-            let packet = WirePacket(bytes)
             network.trace.note(now, "\(name) inject \(Trace.describe(packet))")
             self.egress?.transmit(packet, on: network)
         case .injectLocal:

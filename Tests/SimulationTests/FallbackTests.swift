@@ -1,0 +1,84 @@
+import FlowEngine
+import TestSupport
+import Testing
+
+/// Every way in which encryption may not come about leaves ordinary TCP that works (RFC 8547 section 4.6).
+@Suite struct FallbackTests {
+    /// What a middlebox puts in the place of an ENO option; nil takes it out.
+    private static let replacements: [[UInt8]?] = [
+        nil,
+        // Vacuous: no suboption, and global suboptions only.
+        [69, 2], [69, 3, 0x01],
+        // Ill-formed: a length that leads out of the option, a length byte at the end.
+        [69, 4, 0x9f, 0x23], [69, 3, 0x80],
+        // A TEP nobody has.
+        [69, 3, 0x7f],
+    ]
+
+    @Test(arguments: Runs.seeds(240)) func middleboxes(_ seeds: Range<UInt64>) {
+        Runs.each(seeds, "middleboxes") { seed, trace in
+            var random = SeededRandom(seed: seed &* 8 &+ 5)
+            var setup = Simulation.Setup.drawn(&random)
+            let segment: HandshakeSegment = random.pick([.syn, .synAck])
+            var replacement = random.pick(Self.replacements)
+            if segment == .synAck, random.chance(0.2) { replacement = [69, 3, 0x23] }
+            setup.meddling = (segment, replacement)
+            return Self.plainRun(setup, &random, trace)
+        }
+    }
+
+    /// One of the hosts has no daemon, or one that does not want to encrypt.
+    @Test(arguments: Runs.seeds(120)) func unawarePeer(_ seeds: Range<UInt64>) {
+        Runs.each(seeds, "unawarePeer") { seed, trace in
+            var random = SeededRandom(seed: seed &* 8 &+ 6)
+            var setup = Simulation.Setup.drawn(&random)
+            switch random.int(0...3) {
+            case 0: setup.client.hasEngine = false
+            case 1: setup.server.hasEngine = false
+            case 2: setup.client.engine.excludedPorts = [5001]
+            default: setup.server.engine.teps = []
+            }
+            return Self.plainRun(setup, &random, trace)
+        }
+    }
+
+    private static func plainRun(
+        _ setup: Simulation.Setup, _ random: inout SeededRandom, _ trace: Bool
+    ) -> Report {
+        let plans = ApplicationPlan.pair(
+            &random, toServer: random.logarithmic(100...60_000), toClient: random.logarithmic(0...60_000))
+        let simulation = Simulation(seed: random.next(), setup, trace: trace)
+        simulation.record.mayBePlain = true
+        simulation.connect([plans])
+        var failures = simulation.runToEnd(connections: 1)
+        for host in [simulation.client, simulation.server] where simulation.isEncrypted(host) {
+            failures.append("\(host.name) thinks it is encrypted")
+        }
+        if simulation.record.visibleSegments == 0 { failures.append("no plaintext seen") }
+        return simulation.report(failures)
+    }
+
+    /// A third ACK that loses its option: the opener encrypts already, so the connection ends with an error.
+    @Test(arguments: Runs.seeds(60)) func strippedThirdAck(_ seeds: Range<UInt64>) {
+        Runs.each(seeds, "strippedThirdAck") { seed, trace in
+            var random = SeededRandom(seed: seed &* 8 &+ 7)
+            var setup = Simulation.Setup.drawn(&random)
+            setup.meddling = (.thirdAck, nil)
+            // Fragments of Init1 are not recognizable.
+            setup.toServer.resegmentation = 0
+            let plans = ApplicationPlan.pair(
+                &random, toServer: random.logarithmic(1...30_000), toClient: random.logarithmic(0...30_000))
+            let simulation = Simulation(seed: random.next(), setup, trace: trace)
+            simulation.connect([plans])
+            _ = simulation.run(seconds: 240) {
+                simulation.applications.count == 2 && simulation.applications.allSatisfy { $0.socket.failure != nil }
+            }
+            var failures: [String] = []
+            for application in simulation.applications {
+                if application.socket.failure == nil { failures.append("no error: " + simulation.state) }
+                if application.received > 0 { failures.append("delivered \(application.received) bytes") }
+            }
+            return simulation.report(failures)
+        }
+    }
+}
