@@ -14,6 +14,8 @@ enum FlowTime {
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
     static let mostRetries = 8
+    /// How long a sender that is heard may leave a frame unfinished: several of its retransmission timeouts.
+    static let stuckFrame: Int64 = 60_000
     static let betweenChallenges: Int64 = 500
     static let idleBeforeReconcile: Int64 = 60_000
 }

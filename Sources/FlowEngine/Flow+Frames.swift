@@ -151,8 +151,8 @@ extension Flow {
         if !segment.isPure, receive.holdsAll(of: segment.w),
             !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {
-            guard replaceForged(bytes.extracting(arrival.packet.payload), segment, &output) else {
-                injectAck(latest: nil, now: arrival.now, &output)
+            guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
+                if phase != .aborted { injectAck(latest: nil, now: arrival.now, &output) }
                 return drop(arrival.metadata.id, &output)
             }
         }
@@ -167,6 +167,12 @@ extension Flow {
             consumeHeld(arrival.now, &output)
         }
         guard phase == .encrypted || phase == .keyExchange else { return }
+        if receive.hasPartialFrame, receive.holdsFIN(at: receive.contiguousW) {
+            // The stream ends inside a frame: one of the two is forged, and what is held can never become whole.
+            fail(arrival.now, &output)
+            guard phase != .aborted else { return }
+            return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
+        }
         if isBeyondHole && !segment.w.isEmpty {
             injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
@@ -177,12 +183,19 @@ extension Flow {
 
     /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
     /// on repeating. False where both are the same.
-    private func replaceForged(_ payload: Span<UInt8>, _ segment: Segment, _ output: inout Output) -> Bool {
+    private func replaceForged(
+        _ payload: Span<UInt8>, _ segment: Segment, _ now: Instant, _ output: inout Output
+    ) -> Bool {
         let new = max(segment.w.lowerBound, receive.nextW)..<segment.w.upperBound
         guard !new.isEmpty, receive.gather(new, into: &host.unitScratch) else { return false }
         let skip = new.lowerBound - segment.w.lowerBound
         let isSame = (0..<new.count).allSatisfy { host.unitScratch[$0] == payload[skip + $0] }
-        guard !isSame, receive.promisedW <= new.lowerBound else { return false }
+        guard !isSame else { return false }
+        guard receive.promisedW <= new.lowerBound else {
+            // What was acknowledged cannot be exchanged.
+            abort(.authentication, now: now, &output)
+            return false
+        }
         for packet in receive.removeHeld(touching: new) {
             host.heldPackets -= 1
             drop(packet.id, &output)
@@ -310,7 +323,17 @@ extension Flow {
         // A promise covers everything below it: what the kernel may have lost must not be among that.
         guard receive.acknowledgedK >= receive.deliveredK else { return }
         receive.promisedW = receive.contiguousW
+        promisedAt = now
         injectAck(now: now, &output)
+    }
+
+    /// A sender that lives, but does not go on with a frame whose pieces were acknowledged: they are not its own, and
+    /// it would wait as long as we do.
+    func abandonStuckFrame(_ now: Instant, _ output: inout Output) {
+        guard receive.promisedW > receive.nextW, receive.promisedW == receive.contiguousW, let promisedAt,
+            now.milliseconds(since: promisedAt) > FlowTime.stuckFrame, receive.rightEdge > receive.promisedW
+        else { return }
+        abort(.authentication, now: now, &output)
     }
 }
 

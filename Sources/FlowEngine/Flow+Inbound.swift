@@ -77,6 +77,7 @@ extension Flow {
         if !send.backlog.isEmpty { flushBacklog(now, &output) }
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
+        abandonStuckFrame(now, &output)
         if isFinished && removalDeadline == nil {
             removalDeadline = now.adding(milliseconds: FlowTime.finished)
         }

@@ -98,6 +98,8 @@ final class Flow {
     var hasFailed = false
     /// How far the incomplete frame had come when its timer was set.
     var progressW = 0
+    /// When pieces of a frame were last acknowledged before it was whole.
+    var promisedAt: Instant?
     var removalDeadline: Instant?
     /// The earliest entry of this flow in the engine's queue of deadlines.
     var scheduled: Instant?
