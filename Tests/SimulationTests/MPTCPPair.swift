@@ -59,7 +59,8 @@ final class MPTCPPair {
         open(.capable, from: simulation.client, clientEnd, addresses: (0, 0), plan)
         let isUp = simulation.run(seconds: 100) {
             simulation.isEncrypted(simulation.client) && simulation.isEncrypted(simulation.server)
-                && simulation.applications.count == 2 && (serverToken != nil && serverEnd.remoteToken != nil || !isMPTCP)
+                && simulation.applications.count == 2
+                && (serverToken != nil && serverEnd.remoteToken != nil || !isMPTCP)
         }
         return isUp ? [] : ["no first subflow: " + simulation.state]
     }
