@@ -83,13 +83,13 @@ extension PacketLoop {
 
     private mutating func handle(_ packet: QueuedPacket) {
         let id = PacketID(queue: packet.queue, number: packet.number)
-        executor.expect(id, mark: packet.mark)
+        let isInbound = packet.hook == .localIn || packet.hook == .preRouting
+        executor.expect(id, mark: packet.mark, isInbound ? .inbound : .outbound)
         guard packet.truncatedFrom == nil else {
             truncated &+= 1
             return execute(.drop(id))
         }
         if phase == .stopping, let action = refusal(of: packet, id) { return execute(action) }
-        let isInbound = packet.hook == .localIn || packet.hook == .preRouting
         let interface = isInbound ? packet.inputInterface : packet.outputInterface
         let metadata = PacketMetadata(
             id: id, direction: isInbound ? .inbound : .outbound, mark: packet.mark, isGSO: packet.isGSO,
