@@ -211,6 +211,9 @@ extension Flow {
             !packet.flags.contains(.rst), packet.acknowledgment == outOrigin.sequence(at: 0)
         else {
             // The kernel refuses it, or is reset by it, in a space that has not split yet.
+            if packet.flags.contains(.rst), packet.sequence == inOrigin.sequence(at: 0) {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+            }
             return output.actions.append(.accept(arrival.metadata.id, .undecided))
         }
         let options = TCPOptions(packet, of: bytes)

@@ -179,4 +179,20 @@ final class Pair {
         #expect(reset?.packet.flags.contains(.rst) == true)
         #expect(reset?.sequence == 1005)
     }
+
+    /// A client that gives up between SYN-ACK and third ACK: the listener's kernel forgets, and so does the engine.
+    @Test func resetOfAHalfOpenConnectionEndsIt() {
+        for (sequence, remains) in [(UInt32(1001), false), (1002, true)] {
+            let pair = Pair()
+            pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2])
+            pair.settle()
+            pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2])
+            let reset = TestSegment(
+                source: pair.a, destination: pair.b, sequence: sequence, acknowledgment: 5001, flags: [.rst, .ack])
+            pair.server.feed(reset.bytes, .inbound)
+            #expect(pair.server.takeKernel().last?.packet.flags.contains(.rst) == true)
+            pair.server.advance(milliseconds: 6000)
+            #expect((pair.serverReport != nil) == remains)
+        }
+    }
 }
