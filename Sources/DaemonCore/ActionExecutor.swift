@@ -21,6 +21,9 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
     /// Packets whose verdict is pending.
     var pendingCount: Int { pending.values.reduce(0) { $0 + $1.count } }
 
+    /// A packet's mark without our bits: what routing has seen of it.
+    func foreign(_ mark: UInt32) -> UInt32 { marks.foreign(mark) }
+
     /// Notes a packet before the engine sees it.
     mutating func expect(_ id: PacketID, mark: UInt32, _ direction: Direction) {
         pending[id.queue, default: PendingMarks()].insert(

@@ -121,8 +121,10 @@ extension Flow {
 
     /// How many bytes of options a data packet may have before it no longer fits the path.
     private func optionLimit(_ w: Range<Int>, _ kernel: borrowing TCPOptions, _ metadata: PacketMetadata) -> Int {
-        // The kernel chose the size of the segments of a super-packet by the MSS it was told and its own options.
-        metadata.isGSO ? kernel.paddedCount + Frame.overhead : segmentLimit(0) - w.count
+        guard metadata.isGSO else { return segmentLimit(0) - w.count }
+        // The kernel chose the size of the segments by its own options and the MSS it was told, which leaves room for a frame,
+        // or by a path narrower than that, which leaves none.
+        return kernel.paddedCount + (segmentLimit(0) < header.wireMSS ? 0 : Frame.overhead)
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {

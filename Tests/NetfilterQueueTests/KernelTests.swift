@@ -94,6 +94,28 @@ import Testing
         }
     }
 
+    @Test func knowsTheMTUOfRoutes() async throws {
+        try await ScratchNamespace.run {
+            try ScratchNamespace.shell(
+                """
+                ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && \
+                ip address add 192.0.2.1/24 dev v0 && ip address add 2001:db8::1/64 dev v0 nodad && \
+                ip route add 198.51.100.0/24 via 192.0.2.2 mtu 1300 && ip route add 2001:db8:1::/48 via 2001:db8::2 mtu 1400 && \
+                ip route add 203.0.113.0/24 via 192.0.2.3 table 7 mtu 1200 && ip rule add fwmark 7 lookup 7
+                """)
+            let index = unsafe if_nametoindex("v0")
+            var table = try RouteTable()
+            let mtu = { (table: inout RouteTable, text: String, mark: UInt32) in
+                IPAddress(text).map { table.mtu(to: $0, interface: index, mark: mark, now: 0) }
+            }
+            #expect(mtu(&table, "198.51.100.9", 0) == 1300)
+            #expect(mtu(&table, "2001:db8:1::9", 0) == 1400)
+            #expect(mtu(&table, "192.0.2.2", 0) == 0)
+            #expect(mtu(&table, "203.0.113.9", 0) == 0)
+            #expect(mtu(&table, "203.0.113.9", 7) == 1200)
+        }
+    }
+
     private static func receive(_ queue: inout QueueSocket, _ buffer: inout PacketBuffer) -> Bool {
         for _ in 0..<200 {
             if (try? queue.receive(into: &buffer)) == true { return true }
