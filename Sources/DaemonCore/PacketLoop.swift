@@ -104,9 +104,10 @@ extension PacketLoop {
     /// How long a packet to that destination may be.
     private mutating func pathMTU(_ packet: QueuedPacket) -> Int {
         let device = interfaces.mtu(packet.outputInterface, now: now.nanoseconds)
-        guard let destination = IPAddress(destinationOf: buffer.payload(of: packet)) else { return device }
+        guard let addresses = IPAddress.pair(in: buffer.payload(of: packet)) else { return device }
         let route = routes.mtu(
-            to: destination, interface: packet.outputInterface, mark: executor.foreign(packet.mark),
+            from: addresses.source, to: addresses.destination, interface: packet.outputInterface,
+            mark: executor.foreign(packet.mark),
             now: now.nanoseconds)
         return route > 0 ? min(route, device) : device
     }

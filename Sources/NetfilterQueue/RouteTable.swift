@@ -7,6 +7,7 @@ import SystemPackage
 /// A packet of the kernel that just fits the path no longer does when frames are added to it.
 public struct RouteTable: ~Copyable, Sendable {
     private struct Key: Hashable {
+        var source: IPAddress
         var destination: IPAddress
         var interface: UInt32
         var mark: UInt32
@@ -28,13 +29,15 @@ public struct RouteTable: ~Copyable, Sendable {
         socket = try NetlinkSocket(.route)
     }
 
-    /// The MTU that the route to `destination` by device `interface` has of its own; 0 where it has none or there is no such route.
+    /// The MTU that the route from `source` to `destination` by device `interface` has of its own; 0 where it has none or there is no such route.
     ///
     /// - Parameters:
     ///   - mark: the packet mark, for routing by mark.
     ///   - now: nanoseconds of the monotonic clock.
-    public mutating func mtu(to destination: IPAddress, interface: UInt32, mark: UInt32, now: Int64) -> Int {
-        let key = Key(destination: destination, interface: interface, mark: mark)
+    public mutating func mtu(
+        from source: IPAddress, to destination: IPAddress, interface: UInt32, mark: UInt32, now: Int64
+    ) -> Int {
+        let key = Key(source: source, destination: destination, interface: interface, mark: mark)
         if let entry = entries[key], entry.expiry > now { return entry.mtu }
         let mtu = (try? query(key)) ?? 0
         if entries.count >= Self.limit { entries.removeAll(keepingCapacity: true) }
@@ -44,13 +47,15 @@ public struct RouteTable: ~Copyable, Sendable {
 
     /// RTM_GETROUTE (26) with an `rtmsg`, acknowledged so that the answer has an end (linux/rtnetlink.h).
     private func query(_ key: Key) throws(SystemCallError) -> Int {
-        let address = key.destination.bytes
+        let bits = UInt8(key.destination.isIPv6 ? 128 : 32)
         var route = NativeBytes()
-        route.append([UInt8(key.destination.isIPv6 ? AF_INET6 : AF_INET), UInt8(address.count * 8)])
-        route.append([UInt8](repeating: 0, count: 10))
-        route.append(UInt16(4 + address.count))
-        route.append(Self.destination)
-        route.append(address)
+        route.append([UInt8(key.destination.isIPv6 ? AF_INET6 : AF_INET), bits, bits])
+        route.append([UInt8](repeating: 0, count: 9))
+        for (type, address) in [(Self.destination, key.destination), (Self.source, key.source)] {
+            route.append(UInt16(4 + address.bytes.count))
+            route.append(type)
+            route.append(address.bytes)
+        }
         for (type, value) in [(Self.outputInterface, key.interface), (Self.mark, key.mark)] where value != 0 {
             route.append(8 as UInt16)
             route.append(type)
@@ -74,6 +79,7 @@ public struct RouteTable: ~Copyable, Sendable {
     }
 
     private static let destination: UInt16 = 1
+    private static let source: UInt16 = 2
     private static let outputInterface: UInt16 = 4
     private static let metrics: UInt16 = 8
     private static let mark: UInt16 = 16

@@ -46,6 +46,31 @@ import Testing
         }
     }
 
+    /// The second path of a multi-homed host is known to a rule `from ADDRESS` alone.
+    @Test(arguments: [false, true]) func injectedPacketsTakeTheRouteOfTheirSource(_ isIPv6: Bool) async throws {
+        try await ScratchNamespace.run {
+            let (own, gateway, prefix) = isIPv6 ? ("2001:db8::1", "2001:db8::fe", 64) : ("192.0.2.1", "192.0.2.254", 24)
+            let version = isIPv6 ? "-6" : "-4"
+            try ScratchNamespace.shell(
+                """
+                ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && \
+                ip \(version) address add \(own)/\(prefix) dev v0 \(isIPv6 ? "nodad" : "") && \
+                ip \(version) route add default via \(gateway) dev v0 table 7 && ip \(version) rule add from \(own) lookup 7
+                """)
+            let far = isIPv6 ? "2001:db8:ffff::1" : "198.51.100.1"
+            let source = try #require(IPAddress(own))
+            let destination = try #require(IPAddress(far))
+            let packet = HeaderTemplate.bytes(
+                from: Endpoint(address: source, port: 1234), to: Endpoint(address: destination, port: 9))
+            let index = unsafe if_nametoindex("v0")
+            // Sent without the source the kernel would take the far address for a neighbour.
+            try PacketInjector(groupID: 31_856).send(packet.span, mark: 0, interface: index)
+            usleep(200_000)
+            try ScratchNamespace.shell("ip \(version) neighbour show dev v0 | grep -q '^\(gateway) '")
+            try ScratchNamespace.shell("! ip \(version) neighbour show dev v0 | grep -q '^\(far) '")
+        }
+    }
+
     @Test func longReplacementsGoWhole() async throws {
         try await ScratchNamespace.run {
             try ScratchNamespace.shell("ip link set lo mtu 65535")
@@ -106,7 +131,10 @@ import Testing
             let index = unsafe if_nametoindex("v0")
             var table = try RouteTable()
             let mtu = { (table: inout RouteTable, text: String, mark: UInt32) in
-                IPAddress(text).map { table.mtu(to: $0, interface: index, mark: mark, now: 0) }
+                IPAddress(text).map {
+                    let source = IPAddress($0.isIPv6 ? "2001:db8::1" : "192.0.2.1") ?? $0
+                    return table.mtu(from: source, to: $0, interface: index, mark: mark, now: 0)
+                }
             }
             #expect(mtu(&table, "198.51.100.9", 0) == 1300)
             #expect(mtu(&table, "2001:db8:1::9", 0) == 1400)
