@@ -108,6 +108,12 @@ extension HeaderMemory {
         timestampValue = value
         timestampTaken = now
     }
+
+    /// Notes the peer's clock; a packet that was overtaken does not turn it back.
+    mutating func hear(timestamp value: UInt32) {
+        if let latest = timestampEcho, Int32(bitPattern: value &- latest) < 0 { return }
+        timestampEcho = value
+    }
 }
 
 extension FallbackReason {

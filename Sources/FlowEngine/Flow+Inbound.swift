@@ -60,7 +60,7 @@ extension Flow {
         needsENO = false
         removalDeadline = isFinished ? removalDeadline : nil
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
-        if let timestamps = options.timestamps { header.timestampEcho = timestamps.value }
+        if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
@@ -159,6 +159,7 @@ extension Flow {
         fin: Bool, _ acknowledged: Int, _ output: inout Output
     ) {
         var options = kernelOptions(wireOptions)
+        refreshTimestamp(of: &options)
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(.replace(id, range, .encrypted))
@@ -204,12 +205,12 @@ extension Flow {
         }
     }
 
-    /// An old packet with the peer's latest timestamp: its own would be refused by now (RFC 7323 section 5).
+    /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
+    /// kernel would refuse it (RFC 7323 section 5).
     private func refreshTimestamp(of options: inout TCPOptions) {
-        guard header.usesTimestamps, let range = options.range(of: TCPOptionKind.timestamps), range.count == 10 else {
-            return
-        }
-        let value = header.timestampEcho.bigEndianBytes
+        guard let value = header.timestampEcho?.bigEndianBytes,
+            let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
+        else { return }
         for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
     }
 

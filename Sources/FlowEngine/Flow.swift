@@ -159,7 +159,8 @@ struct HeaderMemory {
     var usesSACK = false
     var timestampValue: UInt32 = 0
     var timestampTaken = Instant(nanoseconds: 0)
-    var timestampEcho: UInt32 = 0
+    /// The peer's latest timestamp.
+    var timestampEcho: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
     var mtu = 0
