@@ -20,7 +20,7 @@ struct ClientConnection {
     }
 
     let descriptor: FileDescriptor
-    /// How long each phase may take; writing starts anew with every byte of progress.
+    /// How long reading and writing may take; writing starts anew with every byte of progress.
     private let patience: Duration
     private(set) var phase = Phase.reading
     private(set) var deadline: ContinuousClock.Instant
@@ -67,9 +67,9 @@ struct ClientConnection {
         }
     }
 
-    mutating func wait(for task: Task<Void, Never>, now: ContinuousClock.Instant) {
+    mutating func wait(for task: Task<Void, Never>, until limit: ContinuousClock.Instant) {
         phase = .waiting(task)
-        deadline = now + patience
+        deadline = limit
     }
 
     /// Starts to send an answer.

@@ -8,20 +8,22 @@ public import Logging
 public struct ControlServer: Sendable {
     private let path: String
     private let patience: Duration
+    private let handlerPatience: Duration
     private let logger: Logger
     private let handler: @Sendable (ControlRequest) async -> ControlResponse
 
     /// - Parameters:
     ///   - path: of the socket; the last directory of it is made (mode 0700) if need be.
-    ///   - patience: how long a client may take to send a request or to take in more of the answer, and the handler
-    ///     to answer.
+    ///   - patience: how long a client may take to send a request or to take in more of the answer.
+    ///   - handlerPatience: how long the handler may take to answer.
     ///   - handler: answers one request; called concurrently, cancelled when its client leaves or patience ends.
     public init(
-        path: String, logger: Logger, patience: Duration = .seconds(5),
+        path: String, logger: Logger, patience: Duration = .seconds(5), handlerPatience: Duration = .seconds(5),
         handler: @escaping @Sendable (ControlRequest) async -> ControlResponse
     ) {
         self.path = path
         self.patience = patience
+        self.handlerPatience = handlerPatience
         self.logger = logger
         self.handler = handler
     }
@@ -35,10 +37,10 @@ public struct ControlServer: Sendable {
         logger.debug("control socket open", metadata: ["path": "\(path)"])
         let code = await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Int32, Never>) in
-                let code = SystemCalls.startThread { [patience, logger, handler] in
+                let code = SystemCalls.startThread { [patience, handlerPatience, logger, handler] in
                     var loop = ServerLoop(
-                        listener: file.listener, mailbox: mailbox, patience: patience, logger: logger,
-                        handler: handler)
+                        listener: file.listener, mailbox: mailbox, patience: patience,
+                        handlerPatience: handlerPatience, logger: logger, handler: handler)
                     loop.run()
                     continuation.resume(returning: 0)
                 }

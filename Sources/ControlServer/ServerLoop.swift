@@ -9,6 +9,7 @@ struct ServerLoop {
     let listener: FileDescriptor
     let mailbox: Mailbox
     let patience: Duration
+    let handlerPatience: Duration
     let logger: Logger
     let handler: @Sendable (ControlRequest) async -> ControlResponse
     private var clients: [UInt64: ClientConnection] = [:]
@@ -18,12 +19,13 @@ struct ServerLoop {
     private var closedUntil: ContinuousClock.Instant?
 
     init(
-        listener: FileDescriptor, mailbox: Mailbox, patience: Duration, logger: Logger,
+        listener: FileDescriptor, mailbox: Mailbox, patience: Duration, handlerPatience: Duration, logger: Logger,
         handler: @escaping @Sendable (ControlRequest) async -> ControlResponse
     ) {
         self.listener = listener
         self.mailbox = mailbox
         self.patience = patience
+        self.handlerPatience = handlerPatience
         self.logger = logger
         self.handler = handler
     }
@@ -86,8 +88,8 @@ struct ServerLoop {
                 let response = await handler(request)
                 mailbox.post(Mailbox.Reply(client: number, line: response.line))
             }
-            let now = clock.now
-            clients[number]?.wait(for: task, now: now)
+            let deadline = clock.now + handlerPatience
+            clients[number]?.wait(for: task, until: deadline)
         }
     }
 

@@ -43,9 +43,10 @@ extension IPAddress {
 }
 
 extension IPAddress: CustomStringConvertible {
-    /// Dotted quad, or RFC 5952 text.
+    /// Dotted quad, or RFC 5952 text; an address mapped from IPv4 shows it (section 5).
     public var description: String {
         guard isIPv6 else { return bytes.map { String($0) }.joined(separator: ".") }
+        if high == 0, low >> 32 == 0xffff { return "::ffff:\(IPAddress(ipv4: UInt32(truncatingIfNeeded: low)))" }
         let groups = (0..<8).map { UInt16(truncatingIfNeeded: ($0 < 4 ? high : low) >> (48 - 16 * UInt64($0 % 4))) }
         let hole = Self.longestZeroRun(groups)
         let text = { (range: Range<Int>) in groups[range].map { String($0, radix: 16) }.joined(separator: ":") }
@@ -67,7 +68,8 @@ extension IPAddress: CustomStringConvertible {
 }
 
 extension IPAddress {
-    /// Parses a dotted quad or RFC 4291 text without a zone; nil for anything else.
+    /// Parses a dotted quad or RFC 4291 text without a zone; nil for anything else, numbers with a sign or, in a
+    /// quad, with a leading zero included (some read those as octal).
     public init?(_ text: some StringProtocol) {
         if text.contains(":") {
             self.init(ipv6Text: Substring(text))
@@ -81,7 +83,9 @@ extension IPAddress {
         guard parts.count == 4 else { return nil }
         var value: UInt32 = 0
         for part in parts {
-            guard (1...3).contains(part.count), let byte = UInt8(part) else { return nil }
+            guard part.utf8.first != 0x30 || part == "0", let byte = UInt8(digits: part, 1...3, radix: 10) else {
+                return nil
+            }
             value = value << 8 | UInt32(byte)
         }
         self.init(ipv4: value)
@@ -97,8 +101,9 @@ extension IPAddress {
             sides = [text]
         }
         var groups: [[UInt16]] = []
-        for side in sides {
-            guard let parsed = Self.groups(side) else { return nil }
+        for (index, side) in sides.enumerated() {
+            // Only the whole address may end in a quad, not what stands before the gap.
+            guard let parsed = Self.groups(side, mayEndInQuad: index == sides.count - 1) else { return nil }
             groups.append(parsed)
         }
         let missing = 8 - groups.reduce(0) { $0 + $1.count }
@@ -108,19 +113,29 @@ extension IPAddress {
         self.init(ipv6High: fold(all[0..<4]), low: fold(all[4..<8]))
     }
 
-    private static func groups(_ side: Substring) -> [UInt16]? {
+    private static func groups(_ side: Substring, mayEndInQuad: Bool) -> [UInt16]? {
         if side.isEmpty { return [] }
         var result: [UInt16] = []
         for part in side.split(separator: ":", omittingEmptySubsequences: false) {
-            if part.contains("."), part.endIndex == side.endIndex, let quad = IPAddress(ipv4Text: part) {
+            if mayEndInQuad, part.contains("."), part.endIndex == side.endIndex, let quad = IPAddress(ipv4Text: part) {
                 result += [UInt16(truncatingIfNeeded: quad.low >> 16), UInt16(truncatingIfNeeded: quad.low)]
-            } else if (1...4).contains(part.count), let value = UInt16(part, radix: 16) {
+            } else if let value = UInt16(digits: part, 1...4, radix: 16) {
                 result.append(value)
             } else {
                 return nil
             }
         }
         return result.count <= 8 ? result : nil
+    }
+}
+
+extension FixedWidthInteger {
+    /// Parses digits alone: the standard initialiser takes a sign as well.
+    fileprivate init?(digits: Substring, _ count: ClosedRange<Int>, radix: Int) {
+        guard count.contains(digits.utf8.count), digits.utf8.first.map({ $0 != 0x2b && $0 != 0x2d }) == true else {
+            return nil
+        }
+        self.init(digits, radix: radix)
     }
 }
 

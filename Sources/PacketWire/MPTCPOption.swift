@@ -23,10 +23,12 @@ public enum MPTCPOption: Sendable, Hashable {
     ///   - isSYN: MP_CAPABLE and MP_JOIN change their shape from segment to segment.
     public init?(_ option: Span<UInt8>, isSYN: Bool) {
         guard option.count >= 4, option[0] == TCPOptionKind.mptcp else { return nil }
+        let version = option[2] & 0xf
         switch (option[2] >> 4, option.count, isSYN) {
-        case (0, 4, true): self = .capableSYN
-        case (0, 12, true): self = .capableSYNACK(senderKey: option.loadUInt64(at: 4))
-        case (0, 20..., false):
+        // A SYN may offer a later version; what follows speaks the one agreed on (RFC 8684 section 3.1).
+        case (0, 4, true) where version >= 1: self = .capableSYN
+        case (0, 12, true) where version == 1: self = .capableSYNACK(senderKey: option.loadUInt64(at: 4))
+        case (0, 20, false) where version == 1, (0, 22, false) where version == 1, (0, 24, false) where version == 1:
             self = .capableACK(senderKey: option.loadUInt64(at: 4), receiverKey: option.loadUInt64(at: 12))
         case (1, 12, true): self = .joinSYN(token: option.loadUInt32(at: 4), random: option.loadUInt32(at: 8))
         case (1, 16, true): self = .joinSYNACK(random: option.loadUInt32(at: 12))
@@ -38,17 +40,28 @@ public enum MPTCPOption: Sendable, Hashable {
     }
 }
 
+extension MPTCPOption {
+    /// How much the option says about the segment it stands in.
+    fileprivate var weight: Int {
+        switch self {
+        case .joinSYN: 3
+        case .joinSYNACK, .joinACK: 2
+        case .capableSYN, .capableSYNACK, .capableACK: 1
+        case .dss, .fastClose, .other: 0
+        }
+    }
+}
+
 extension TCPOptions {
-    /// The MPTCP option that decides what a segment is, an MP_JOIN before any other.
+    /// The MPTCP option that decides what a segment is: an MP_JOIN before an MP_CAPABLE before any other.
+    ///
+    /// As Linux sees it: a join by its length alone, also where a SYN holds one of another shape as well, and of
+    /// several tokens the last. Otherwise a SYN could be judged as one thing and accepted as another.
     public func mptcpOption(isSYN: Bool) -> MPTCPOption? {
         var found: MPTCPOption?
         for range in ranges(of: TCPOptionKind.mptcp) {
             guard let option = MPTCPOption(span.extracting(range), isSYN: isSYN) else { continue }
-            switch option {
-            case .joinSYN, .joinSYNACK, .joinACK: return option
-            case .capableSYN, .capableSYNACK, .capableACK: found = option
-            default: found = found ?? option
-            }
+            if option.weight > 0 ? option.weight >= found?.weight ?? 0 : found == nil { found = option }
         }
         return found
     }
@@ -60,11 +73,11 @@ extension TCPOptions {
 
     /// An MP_CAPABLE with data (22 or 24 bytes) becomes one without (20): for a segment whose data is held back.
     public mutating func dropMPTCPDataLength() {
-        guard let range = range(of: TCPOptionKind.mptcp), range.count == 22 || range.count == 24,
-            span[range.lowerBound + 2] >> 4 == 0
-        else { return }
-        var option = (0..<20).map { span[range.lowerBound + $0] }
-        option[1] = 20
-        replace(TCPOptionKind.mptcp, with: option.span)
+        for range in ranges(of: TCPOptionKind.mptcp)
+        where (range.count == 22 || range.count == 24) && span[range.lowerBound + 2] >> 4 == 0 {
+            remove(range.lowerBound + 20..<range.upperBound)
+            set(20, at: range.lowerBound + 1)
+            return
+        }
     }
 }

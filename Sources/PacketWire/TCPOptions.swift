@@ -29,9 +29,10 @@ public struct TCPOptions: Sendable {
 
     /// - Parameter bytes: an option field; what follows its 40th byte is ignored.
     public init(parsing bytes: Span<UInt8>) {
+        let field = bytes.extracting(0..<min(bytes.count, Self.capacity))
         var index = 0
-        while let option = Self.option(at: &index, in: bytes) {
-            append(bytes.extracting(option))
+        while let option = Self.option(at: &index, in: field) {
+            append(field.extracting(option))
         }
     }
 
@@ -93,7 +94,8 @@ public struct TCPOptions: Sendable {
         while let range = range(of: kind) { remove(range) }
     }
 
-    private mutating func remove(_ range: Range<Int>) {
+    /// Takes bytes out; what follows moves up.
+    mutating func remove(_ range: Range<Int>) {
         for index in range.upperBound..<count { storage[index - range.count] = storage[index] }
         count -= range.count
     }
@@ -132,9 +134,11 @@ extension TCPOptions {
         return span.loadUInt16(at: range.lowerBound + 2)
     }
 
+    /// Sets the one MSS option there is afterwards: of several, kernels obey the last.
     public mutating func setMaximumSegmentSize(_ size: UInt16) {
         let option: [UInt8] = [2, 4, UInt8(truncatingIfNeeded: size >> 8), UInt8(truncatingIfNeeded: size)]
-        replace(TCPOptionKind.maximumSegmentSize, with: option.span)
+        remove(TCPOptionKind.maximumSegmentSize)
+        append(option.span)
     }
 
     /// The window shift of a SYN, at most 14 (RFC 7323 section 2.3).

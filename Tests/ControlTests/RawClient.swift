@@ -1,5 +1,4 @@
-import Dispatch
-import Glibc
+import Foundation
 
 /// A client without manners: sends any bytes and reads what comes.
 final class RawClient: Sendable {
@@ -16,7 +15,7 @@ final class RawClient: Sendable {
                 unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        var patience = timeval(tv_sec: 60, tv_usec: 0)
         _ = unsafe setsockopt(
             descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -24,7 +23,7 @@ final class RawClient: Sendable {
     deinit { _ = close(descriptor) }
 
     func send(_ bytes: [UInt8]) {
-        _ = unsafe Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+        _ = unsafe Foundation.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
     }
 
     func send(_ text: String) { send(Array(text.utf8)) }
@@ -32,9 +31,9 @@ final class RawClient: Sendable {
     /// No more will be sent.
     func finishSending() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
-    /// Everything until the server closes; "TIMEOUT" where it does not within 10 s.
+    /// Everything until the server closes; "TIMEOUT" where it does not within a minute.
     func readToEnd() async -> String {
-        await onQueue {
+        await onThread {
             var text: [UInt8] = []
             var chunk = [UInt8](repeating: 0, count: 4096)
             while true {
@@ -48,7 +47,7 @@ final class RawClient: Sendable {
 
     /// One line without its line feed.
     func readLine() async -> String {
-        await onQueue {
+        await onThread {
             var text: [UInt8] = []
             var byte: UInt8 = 0
             while unsafe recv(self.descriptor, &byte, 1, 0) == 1, byte != 0x0A { text.append(byte) }
@@ -56,10 +55,19 @@ final class RawClient: Sendable {
         }
     }
 
-    /// Blocking calls must not block the tasks that answer them.
-    private func onQueue(_ body: @escaping @Sendable () -> String) async -> String {
+    /// Waits, without reading, until the server has closed its end; false where it does not within a minute.
+    func waitUntilDropped() async -> Bool {
+        await onThread {
+            // Without events asked for, poll tells only of a hang-up.
+            var wanted = pollfd(fd: self.descriptor, events: 0, revents: 0)
+            return unsafe poll(&wanted, 1, 60_000) == 1
+        }
+    }
+
+    /// Tasks and the dispatch queues share their threads, and other tests keep those busy for seconds.
+    private func onThread<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
         await withCheckedContinuation { continuation in
-            DispatchQueue.global().async { continuation.resume(returning: body()) }
+            Thread.detachNewThread { continuation.resume(returning: body()) }
         }
     }
 }

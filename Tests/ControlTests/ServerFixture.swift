@@ -8,10 +8,13 @@ import Testing
 /// A server on a socket in a directory of its own, for the time of `body`.
 struct ServerFixture {
     let path: String
-    var client: TcpcryptClient { TcpcryptClient(path) }
+    var client: TcpcryptClient { TcpcryptClient(path, patience: Self.minute) }
+
+    /// Longer than anything takes while other tests keep every core and every thread of the tasks' pool busy.
+    static let minute = Duration.seconds(60)
 
     static func run(
-        patience: Duration = .seconds(5),
+        patience: Duration = minute, handlerPatience: Duration = minute,
         answer: @escaping @Sendable (ControlRequest) async -> ControlResponse = { Samples.answer($0) },
         _ body: (ServerFixture) async throws -> Void
     ) async throws {
@@ -19,10 +22,11 @@ struct ServerFixture {
         defer { _ = unsafe rmdir(directory) }
         // The server makes the directory itself.
         let path = directory + "/run/control.sock"
-        let server = ControlServer(path: path, logger: silent, patience: patience, handler: answer)
+        let server = ControlServer(
+            path: path, logger: silent, patience: patience, handlerPatience: handlerPatience, handler: answer)
         let task = Task { try await server.run() }
         let fixture = ServerFixture(path: path)
-        try await fixture.waitUntilUp()
+        await fixture.waitUntilUp()
         try await body(fixture)
         task.cancel()
         try await task.value
@@ -38,16 +42,27 @@ struct ServerFixture {
 
     static let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
-    private func waitUntilUp() async throws {
-        for _ in 0..<500 {
+    private func waitUntilUp() async {
+        let isUp = await Self.waits {
             do throws(TcpcryptClientError) {
                 _ = try await client.counters()
-                return
+                return true
             } catch {
-                guard case .notRunning = error else { return }
+                if case .notRunning = error { return false }
+                return true
             }
-            try await Task.sleep(for: .milliseconds(10))
         }
+        #expect(isUp, "the server listens")
+    }
+
+    /// Asks until `condition` holds; false where it does not within a minute.
+    static func waits(until condition: () async -> Bool) async -> Bool {
+        let end = ContinuousClock.now + minute
+        while ContinuousClock.now < end {
+            if await condition() { return true }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return false
     }
 
     static func temporaryDirectory() -> String {
