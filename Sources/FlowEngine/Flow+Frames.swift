@@ -307,7 +307,9 @@ extension Flow {
 
     /// Watches a frame of which only a part is here.
     func armProgressTimer(_ now: Instant) {
-        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else {
+        guard receive.hasPartialFrame, receive.contiguousW > receive.promisedW,
+            phase == .encrypted || phase == .keyExchange
+        else {
             progressDeadline = nil
             return
         }
