@@ -58,8 +58,10 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
+        // What the peer answers to an acknowledgement of the kernel's names the same point, whatever was delivered since.
+        let k = w == currentAckW ? receive.acknowledgedK : receive.deliveredK
         let fields = TCPHeader(
-            sequence: inOrigin.sequence(at: receive.deliveredK),
+            sequence: inOrigin.sequence(at: k),
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
             window: packet.window)
         let range = rewrite(packet, fields, options: options, template: bytes, &output)

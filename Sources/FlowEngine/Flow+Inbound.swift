@@ -110,10 +110,11 @@ extension Flow {
         if unprovenJoin != nil { return hold(bytes, segment, arrival, &output) }
         let w = segment.w.lowerBound
         let k: Int
-        if w >= receive.nextW {
-            k = receive.deliveredK
-        } else if w < currentAckW {
+        if w < currentAckW {
+            // A question: the kernel has to see it as one, and answer.
             k = receive.acknowledgedK - 1
+        } else if w >= receive.nextW {
+            k = receive.deliveredK
         } else {
             k = max(receive.acknowledgedK, receive.map.k(standingBelow: w))
         }
