@@ -14,8 +14,9 @@ enum FlowTime {
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
     static let mostRetries = 8
-    /// How long a sender that is heard may leave a frame unfinished: several of its retransmission timeouts.
+    /// How long after an acknowledgement a packet may still be on its way that was sent without knowing of it.
     static let stuckFrame: Int64 = 60_000
+    static let stuckFrameAskedFor: Int64 = 300_000
     static let betweenChallenges: Int64 = 500
     static let idleBeforeReconcile: Int64 = 60_000
 }

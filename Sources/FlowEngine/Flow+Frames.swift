@@ -329,13 +329,16 @@ extension Flow {
         injectAck(now: now, &output)
     }
 
-    /// A sender that lives, but does not go on with a frame whose pieces were acknowledged: they are not its own, and
-    /// it would wait as long as we do.
-    func abandonStuckFrame(_ now: Instant, _ output: inout Output) {
-        guard receive.promisedW > receive.nextW, receive.promisedW == receive.contiguousW, let promisedAt,
-            now.milliseconds(since: promisedAt) > FlowTime.stuckFrame, receive.rightEdge > receive.promisedW
+    /// Forged pieces that were acknowledged: the sender, long after, still stands or ends in front of them, and would
+    /// wait as long as we do.
+    func abandonStuckFrame(_ segment: Segment, _ now: Instant, _ output: inout Output) {
+        guard receive.promisedW > receive.nextW, let promisedAt, phase == .encrypted || phase == .keyExchange,
+            segment.w.isEmpty || segment.isFIN, segment.w.upperBound < receive.promisedW
         else { return }
-        abort(.authentication, now: now, &output)
+        // Questions ask from one byte below what was acknowledged.
+        let isQuestion = segment.w.upperBound == receive.promisedW - 1
+        let patience = isQuestion ? FlowTime.stuckFrameAskedFor : FlowTime.stuckFrame
+        if now.milliseconds(since: promisedAt) > patience { abort(.authentication, now: now, &output) }
     }
 }
 

@@ -37,6 +37,7 @@ extension Flow {
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
         guard packet.flags.contains(.ack), acknowledged <= send.sentW, isAcceptable(segment) else {
             challenge(arrival.now, &output)
+            abandonStuckFrame(segment, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
         hear(packet, options, &output)
@@ -52,6 +53,7 @@ extension Flow {
             traffic.wireIn += UInt64(segment.w.count)
             take(bytes, options, segment, arrival, &output)
         }
+        abandonStuckFrame(segment, arrival.now, &output)
         settle(arrival.now, &output)
     }
 
@@ -77,7 +79,6 @@ extension Flow {
         if !send.backlog.isEmpty { flushBacklog(now, &output) }
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
-        abandonStuckFrame(now, &output)
         if isFinished && removalDeadline == nil {
             removalDeadline = now.adding(milliseconds: FlowTime.finished)
         }
@@ -163,7 +164,10 @@ extension Flow {
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(.replace(id, range, .encrypted))
-        receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+        // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
+        if k.lowerBound <= receive.deliveredK {
+            receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+        }
         if !k.isEmpty || fin { ackOwed = false }
     }
 

@@ -35,6 +35,10 @@ final class Flow {
     var phase: Phase
     var reason: FallbackReason?
 
+    /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
+    /// yet: it may still have the old connection, which must not go on in clear.
+    var isUnconfirmed = false
+
     // MARK: Negotiation and keys
 
     var opening: Opening?
