@@ -74,6 +74,7 @@ extension Flow {
         dropHeld(&output)
         engineDeadline = nil
         progressDeadline = nil
+        redeliveryDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
     }
@@ -102,6 +103,7 @@ extension Flow {
         forgetKeys()
         engineDeadline = nil
         progressDeadline = nil
+        redeliveryDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
 
@@ -170,6 +172,7 @@ extension Flow {
         }
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
+        if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
         return true
     }
 

@@ -79,6 +79,7 @@ extension Flow {
         if !send.backlog.isEmpty { flushBacklog(now, &output) }
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
+        armRedeliveryTimer(now)
         if isFinished && removalDeadline == nil {
             removalDeadline = now.adding(milliseconds: FlowTime.finished)
         }
@@ -161,6 +162,7 @@ extension Flow {
         fin: Bool, _ acknowledged: Int, _ output: inout Output
     ) {
         var options = kernelOptions(wireOptions)
+        keepTimestampForward(in: &options, isData: !k.isEmpty || fin)
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(.replace(id, range, .encrypted))
@@ -202,20 +204,46 @@ extension Flow {
             var options = TCPOptions(held.packet, of: held.bytes.span)
             options.remove(ENO.optionKind)
             options.remove(TCPOptionKind.sack)
-            refreshTimestamp(of: &options)
+            keepTimestampForward(in: &options, isData: true)
             let range = composeDelivery(
                 held.bytes.span, options, held.packet, k: share.range, fin: share.fin, send.acknowledgedW, &output)
             output.actions.append(.injectLocal(range))
         }
     }
 
-    /// An old packet with the peer's latest timestamp: its own would be refused by now (RFC 7323 section 5).
-    private func refreshTimestamp(of options: inout TCPOptions) {
-        guard header.usesTimestamps, let range = options.range(of: TCPOptionKind.timestamps), range.count == 10 else {
+    /// Watches over deliveries that only the engine would repeat.
+    func armRedeliveryTimer(_ now: Instant) {
+        guard !receive.promisedPackets.isEmpty, phase == .encrypted, !isReset else {
+            redeliveryDeadline = nil
+            redeliveries = 0
             return
         }
-        let value = header.timestampEcho.bigEndianBytes
-        for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
+        guard redeliveryDeadline == nil else { return }
+        let base = max(FlowTime.leastRetransmission, roundTrip / 500_000)
+        redeliveryDeadline = now.adding(milliseconds: min(base << Int64(min(redeliveries, 8)), 30_000))
+    }
+
+    /// No acknowledgement has come from the local kernel.
+    func redeliveryDue(_ now: Instant, _ output: inout Output) {
+        redeliveryDeadline = nil
+        redeliveries += 1
+        if !isReset { redeliver(now, &output) }
+        armRedeliveryTimer(now)
+    }
+
+    /// Data that was held may be older than what the kernel has had since, an acknowledgement or a retransmission of a
+    /// part of it: its own timestamp would be refused (RFC 7323 section 5).
+    private func keepTimestampForward(in options: inout TCPOptions, isData: Bool) {
+        guard header.usesTimestamps, let value = options.timestamps?.value,
+            let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
+        else { return }
+        guard let latest = header.deliveredTimestamp, Int32(bitPattern: value &- latest) < 0 else {
+            header.deliveredTimestamp = value
+            return
+        }
+        guard isData else { return }
+        let bytes = latest.bigEndianBytes
+        for index in 0..<4 { options.set(bytes[index], at: range.lowerBound + 2 + index) }
     }
 
     private func mark(_ fields: inout TCPHeader, k: Range<Int>, fin: Bool) {

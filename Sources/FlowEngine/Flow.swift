@@ -96,6 +96,8 @@ final class Flow {
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
     var lastRedelivery: Instant?
+    var redeliveryDeadline: Instant?
+    var redeliveries = 0
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -134,7 +136,7 @@ final class Flow {
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {
-        [engineDeadline, progressDeadline, removalDeadline].compactMap(\.self).min()
+        [engineDeadline, progressDeadline, redeliveryDeadline, removalDeadline].compactMap(\.self).min()
     }
 
     /// Ordinary TCP from now on (RFC 8547 section 4.6).
@@ -164,6 +166,8 @@ struct HeaderMemory {
     var timestampValue: UInt32 = 0
     var timestampTaken = Instant(nanoseconds: 0)
     var timestampEcho: UInt32 = 0
+    /// The latest timestamp the local kernel was given.
+    var deliveredTimestamp: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
     var mtu = 0
