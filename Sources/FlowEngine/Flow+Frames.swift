@@ -80,6 +80,7 @@ extension Flow {
         guard let frame = opener?.open(unit, offset: UInt64(receive.nextW), into: &target) else { return nil }
         host.counters.framesOpened += 1
         receive.consecutiveFailures = 0
+        receive.unsignedFINs.clear()
         if let urgent = frame.urgent { receive.urgentEndK = receive.nextK + Int(urgent) + 1 }
         receive.append(
             scratch.span.extracting(0..<frame.dataLength), wCount: unit.count, lead: frame.urgent == nil ? 4 : 6)
@@ -249,12 +250,18 @@ extension Flow {
     /// A FIN counts if the peer signed it, at exactly this place (RFC 8548 section 3.7).
     private func takeFIN(_ segment: Segment, _ now: Instant, _ output: inout Output) {
         guard segment.isFIN, segment.w.upperBound == receive.nextW, receive.finK == nil else { return }
-        guard receive.signedEndW == segment.w.upperBound else {
-            receive.unsignedFINs += 1
-            if receive.unsignedFINs >= 3 { abort(.unsignedFIN, now: now, &output) }
-            return
+        if receive.signedEndW == segment.w.upperBound { return receive.appendFIN() }
+        if receive.unsignedFINs.note(now) {
+            abort(.unsignedFIN, now: now, &output)
+        } else if receive.unsignedFINs.shouldAsk(now) {
+            askForLife(now, &output)
         }
-        receive.appendFIN()
+    }
+
+    /// A frame with rekey = 1 makes a peer that lives authenticate one of its own (RFC 8548 section 3.9).
+    private func askForLife(_ now: Instant, _ output: inout Output) {
+        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation else { return }
+        sealOwn(rekey: true, now, &output)
     }
 
     // MARK: Failures
