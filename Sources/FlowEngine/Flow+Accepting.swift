@@ -107,8 +107,9 @@ extension Flow {
         _ output: inout Output
     ) {
         guard let connection = host.tracker.connection(localToken: token) else {
-            if host.tracker.isPlain(token) { return fallBack(.plainMPTCPConnection, &output) }
-            return refuseJoin(.unknownToken, &output)
+            guard host.tracker.isPlain(token) else { return refuseJoin(.unknownToken, &output) }
+            _ = becomePlain(.plainMPTCPConnection, &output)
+            return
         }
         guard connection.protection == .encrypted, let chain = connection.acceptingChain else {
             return refuseJoin(.noProof, &output)

@@ -7,6 +7,11 @@ extension Flow {
     /// A segment without SYN from the local kernel.
     func outbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         lastActivity = arrival.now
+        if isUnconfirmed, !arrival.packet.flags.contains(.rst) {
+            // Whoever speaks now is the old connection, which has ended.
+            output.actions.append(.destroySocket(tuple))
+            return drop(arrival.metadata.id, &output)
+        }
         switch phase {
         case .opening, .accepting:
             // Only a reset can precede the end of the handshake here.
@@ -35,6 +40,7 @@ extension Flow {
             receive.acknowledge(inOrigin.offset(of: packet.acknowledgment, near: receive.acknowledgedK))
             receive.advertise(header.localWindow)
             if progressDeadline == nil { armProgressTimer(arrival.now) }
+            armRedeliveryTimer(arrival.now)
         }
         if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
         if packet.flags.contains(.rst) {
