@@ -51,6 +51,12 @@ equal() { [[ $1 == "$2" ]] || { echo "'$1' is not '$2'"; return 1; }; }
 at_least() { (($1 >= $2)) || { echo "$1 is less than $2"; return 1; }; }
 at_most() { (($1 <= $2)) || { echo "$1 is more than $2"; return 1; }; }
 not() { ! "$@"; }
+# seen GREP-ARGUMENTS: whether standard input has it. Reads all of it: `grep -q` would end the writer, and pipefail the scenario.
+seen() {
+    local text
+    text=$(cat)
+    grep -q "$@" <<<"$text"
+}
 
 finish() {
     [[ -n $baseline ]] || daemons_alive
@@ -212,8 +218,8 @@ counter() {
     ctl "$1" status --json | json "d['counters']['$2']"
 }
 
-# json EXPRESSION: a Python expression over the document `d` on standard input.
-json() { "$python" "$tools/query.py" "$1"; }
+# json EXPRESSION [FILTER]: a Python expression over the document `d` on standard input (tools/query.py).
+json() { "$python" "$tools/query.py" "$@"; }
 
 # subflows HOST EXPRESSION: over `s`, the subflows of all connections of that host (each with its connection in s['connection']).
 subflows() { ctl "$1" connections --json | json "$2"; }
@@ -314,4 +320,4 @@ tell() {
 # expect SECONDS NAME PATTERN: an event of that peer.
 expect() { wait_for "$1" grep -q -E -- "$3" "$tmp/$2.out" || { echo "$2 said:"; tail -n 5 "$tmp/$2.out" "$tmp/$2.err"; return 1; }; }
 
-listening() { on "$1" ss -Hltn "sport = :$2" | grep -q .; }
+listening() { on "$1" ss -Hltn "sport = :$2" | seen . ; }

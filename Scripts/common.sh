@@ -46,7 +46,9 @@ as_owner() {
 
 # progress TITLE LOG COMMAND...: quiet, but never silent for long; the log's end is shown when it fails.
 progress() {
-    local title=$1 log=$2 began=$SECONDS told=$SECONDS status=0 pid
+    local title=$1 log=$2 began=$SECONDS told=$SECONDS status=0 pid every=20 start='    ' end=$'\n'
+    # A terminal has one line that is written over, a log a line now and then.
+    if [[ -t 1 ]]; then every=1 start=$'\r\e[K    ' end=''; fi
     shift 2
     mkdir -p "$(dirname "$log")"
     step "$title"
@@ -54,11 +56,13 @@ progress() {
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do
         sleep 0.2
-        if ((SECONDS - told >= 20)); then
+        if ((SECONDS - told >= every)); then
             told=$SECONDS
-            say "    $dim$((SECONDS - began)) s: $(tail -c 300 "$log" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-100)$plain"
+            printf '%s%s%s%s' "$start" "$dim" \
+                "$((SECONDS - began)) s: $(tail -c 300 "$log" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-90)" "$plain$end"
         fi
     done
+    [[ -n $end ]] || printf '\r\e[K'
     wait "$pid" || status=$?
     if ((status != 0)); then
         grep -E 'error|✘' "$log" | head -n 40 >&2 || true

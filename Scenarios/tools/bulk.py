@@ -63,7 +63,9 @@ def main():
         digest.update(memoryview(view)[:received])
         count += received
     sender.join()
-    print("sent", sent[0] if sent else "nothing", "received", digest.hexdigest(), count,
+    if not sent:
+        sys.exit("the sending side failed")
+    print("sent", sent[0], "received", digest.hexdigest(), count,
           f"{time.monotonic() - began:.3f}", flush=True)
 
 

@@ -3,6 +3,7 @@ by commands from a FIFO; everything that happens is one line on standard output,
 
 Commands: send BYTES | flood | stop | want BYTES | read | pause | shutdown | close | abort | keepalive
 Events:   listening, connected LOCAL REMOTE, sent N, received N (for want), eof TOTAL, recv-error NAME TOTAL, send-error NAME
+A kernel reports an error once, to whichever call comes first; that a read returns nothing after a write failed is no `eof`.
 The payload is the marker over and over, so that any 31 plaintext bytes in a row betray themselves. What arrives is
 compared with what must arrive: `corrupt OFFSET` should never be seen.
 """
@@ -34,6 +35,7 @@ class Peer:
         self.connection = connection
         self.received = self.sent = 0
         self.wanted = []
+        self.failed = False
         self.flooding = threading.Event()
         self.reading = threading.Event()
         self.reading.set()
@@ -49,7 +51,9 @@ class Peer:
                 say("recv-error", name_of(error), self.received)
                 return
             if not data:
-                say("eof", self.received)
+                # The write may have failed in this moment, and not have said so yet.
+                time.sleep(0.05)
+                say("after-error" if self.failed else "eof", self.received)
                 return
             phase = self.received % len(MARKER)
             if data != BLOCK[phase:phase + len(data)] and data != (BLOCK + BLOCK)[phase:phase + len(data)]:
@@ -62,7 +66,11 @@ class Peer:
         while count > 0:
             phase = self.sent % len(MARKER)
             piece = min(count, len(BLOCK) - phase)
-            written = self.connection.send(BLOCK[phase:phase + piece])
+            try:
+                written = self.connection.send(BLOCK[phase:phase + piece])
+            except OSError:
+                self.failed = True
+                raise
             self.sent += written
             count -= written
 

@@ -1,7 +1,8 @@
-"""query.py EXPRESSION < JSON: evaluates a Python expression over the document.
+"""query.py EXPRESSION [FILTER] < JSON: evaluates a Python expression over the document.
 
 `d` is the document; where it is the array of `tcpcryptctl connections --json`, `s` is the list of all subflows,
-each with its connection under the key "connection", and `enc` those of them that are encrypted.
+each with its connection under the key "connection", and `enc` those of them that are encrypted. FILTER, an expression
+over a subflow `x`, narrows both.
 """
 import json
 import sys
@@ -12,7 +13,8 @@ if isinstance(d, list):
     for connection in d:
         for subflow in connection.get("subflows", []):
             subflow["connection"] = connection
-            s.append(subflow)
+            if len(sys.argv) < 3 or eval(sys.argv[2], {"x": subflow}):
+                s.append(subflow)
 enc = [subflow for subflow in s if subflow.get("state") == "encrypted"]
 names = {"d": d, "s": s, "enc": enc, "json": json}
 value = eval(sys.argv[1], names)

@@ -21,9 +21,13 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
     /// Packets whose verdict is pending.
     var pendingCount: Int { pending.values.reduce(0) { $0 + $1.count } }
 
+    /// A packet's mark without our bits: what routing has seen of it.
+    func foreign(_ mark: UInt32) -> UInt32 { marks.foreign(mark) }
+
     /// Notes a packet before the engine sees it.
-    mutating func expect(_ id: PacketID, mark: UInt32) {
-        pending[id.queue, default: PendingMarks()].insert(id.number, mark: mark)
+    mutating func expect(_ id: PacketID, mark: UInt32, _ direction: Direction) {
+        pending[id.queue, default: PendingMarks()].insert(
+            id.number, mark: PendingMark(mark: mark, direction: direction))
     }
 
     /// - Parameter bytes: what the ranges in `actions` index.
@@ -49,13 +53,13 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
 extension ActionExecutor where Kernel: ~Copyable {
     private mutating func accept(_ id: PacketID, _ mark: FlowMark) {
         guard let old = take(id) else { return }
-        kernel.accept(id, mark: marks.verdict(old, mark))
+        kernel.accept(id, mark: marks.verdict(old.mark, mark, old.direction))
     }
 
     private mutating func replace(_ id: PacketID, _ bytes: Span<UInt8>, _ range: Range<Int>, _ mark: FlowMark) {
         guard let old = take(id) else { return }
         guard isInside(range, bytes) else { return kernel.drop(id) }
-        kernel.replace(id, with: bytes.extracting(range), mark: marks.verdict(old, mark))
+        kernel.replace(id, with: bytes.extracting(range), mark: marks.verdict(old.mark, mark, old.direction))
     }
 
     private mutating func drop(_ id: PacketID) {
@@ -76,7 +80,7 @@ extension ActionExecutor where Kernel: ~Copyable {
     }
 
     /// The mark of a pending packet, once.
-    private mutating func take(_ id: PacketID) -> UInt32? {
+    private mutating func take(_ id: PacketID) -> PendingMark? {
         let mark = pending[id.queue]?.remove(id.number)
         if mark == nil { strayVerdicts &+= 1 }
         return mark

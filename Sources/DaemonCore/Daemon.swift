@@ -203,7 +203,8 @@ extension Daemon {
             let executor = ActionExecutor(
                 kernel: kernel, journal: journal, events: events, marks: configuration.marks)
             return PacketLoop(
-                engine: makeEngine(), executor: executor, interfaces: try InterfaceTable(), mailbox: mailbox)
+                engine: makeEngine(), executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(),
+                mailbox: mailbox)
         } catch let error as QueueError {
             throw .queue(error)
         } catch let error as SystemCallError {

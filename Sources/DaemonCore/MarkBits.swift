@@ -19,7 +19,11 @@ public struct MarkBits: Sendable, Hashable {
     public var mask: UInt32 { passed | plain | encrypted }
 
     /// The mark of an accepted packet: a verdict replaces the whole mark, so the bits of others are kept here.
-    public func verdict(_ old: UInt32, _ flow: FlowMark) -> UInt32 {
+    ///
+    /// An outbound packet keeps all of its mark, which the rules set before the queue: a verdict that changes it makes the kernel
+    /// choose the route again. Inbound packets tell the connection what it is.
+    public func verdict(_ old: UInt32, _ flow: FlowMark, _ direction: Direction) -> UInt32 {
+        guard direction == .inbound else { return old }
         let foreign = old & ~mask
         switch flow {
         case .undecided: return foreign | passed

@@ -16,6 +16,7 @@ struct PacketLoop: ~Copyable {
 
     private let mailbox: Mailbox
     private var interfaces: InterfaceTable
+    private var routes: RouteTable
     private var output = Output()
     private var buffer = PacketBuffer()
     private var poller: Poller
@@ -29,7 +30,7 @@ struct PacketLoop: ~Copyable {
 
     init(
         engine: consuming Engine, executor: consuming ActionExecutor<LiveKernel>,
-        interfaces: consuming InterfaceTable, mailbox: Mailbox
+        interfaces: consuming InterfaceTable, routes: consuming RouteTable, mailbox: Mailbox
     ) {
         self.engine = engine
         poller = Poller([
@@ -37,6 +38,7 @@ struct PacketLoop: ~Copyable {
         ])
         self.executor = executor
         self.interfaces = interfaces
+        self.routes = routes
         self.mailbox = mailbox
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
     }
@@ -83,20 +85,31 @@ extension PacketLoop {
 
     private mutating func handle(_ packet: QueuedPacket) {
         let id = PacketID(queue: packet.queue, number: packet.number)
-        executor.expect(id, mark: packet.mark)
+        let isInbound = packet.hook == .localIn || packet.hook == .preRouting
+        executor.expect(id, mark: packet.mark, isInbound ? .inbound : .outbound)
         guard packet.truncatedFrom == nil else {
             truncated &+= 1
             return execute(.drop(id))
         }
         if phase == .stopping, let action = refusal(of: packet, id) { return execute(action) }
-        let isInbound = packet.hook == .localIn || packet.hook == .preRouting
         let interface = isInbound ? packet.inputInterface : packet.outputInterface
         let metadata = PacketMetadata(
             id: id, direction: isInbound ? .inbound : .outbound, mark: packet.mark, isGSO: packet.isGSO,
-            interface: interface, mtu: interfaces.mtu(interface, now: now.nanoseconds),
+            interface: interface, mtu: isInbound ? interfaces.mtu(interface, now: now.nanoseconds) : pathMTU(packet),
             isChecksumVerified: !packet.isChecksumUnverified)
         Self.pass(packet, metadata, in: buffer, now: now, to: &engine, into: &output)
         executeOutput()
+    }
+
+    /// How long a packet to that destination may be.
+    private mutating func pathMTU(_ packet: QueuedPacket) -> Int {
+        let device = interfaces.mtu(packet.outputInterface, now: now.nanoseconds)
+        guard let addresses = IPAddress.pair(in: buffer.payload(of: packet)) else { return device }
+        let route = routes.mtu(
+            from: addresses.source, to: addresses.destination, interface: packet.outputInterface,
+            mark: executor.foreign(packet.mark),
+            now: now.nanoseconds)
+        return route > 0 ? min(route, device) : device
     }
 
     /// Apart from self, since a span of the buffer borrows all of it.

@@ -1,3 +1,11 @@
+import FlowEngine
+
+/// What the verdict of a packet is made from.
+struct PendingMark: Equatable {
+    var mark: UInt32 = 0
+    var direction = Direction.inbound
+}
+
 /// The packet marks of the packets of one queue whose verdict is pending, by packet number.
 ///
 /// The kernel numbers the packets of a queue one after the other, so a ring finds nearly all at once; a packet held
@@ -5,12 +13,12 @@
 struct PendingMarks {
     private struct Slot {
         var number: UInt32 = 0
-        var mark: UInt32 = 0
+        var mark = PendingMark()
         var isPending = false
     }
 
     private var ring: [Slot]
-    private var old: [UInt32: UInt32] = [:]
+    private var old: [UInt32: PendingMark] = [:]
     private(set) var count = 0
 
     /// - Parameter capacity: rounded up to a power of two.
@@ -20,7 +28,7 @@ struct PendingMarks {
         ring = [Slot](repeating: Slot(), count: size)
     }
 
-    mutating func insert(_ number: UInt32, mark: UInt32) {
+    mutating func insert(_ number: UInt32, mark: PendingMark) {
         let index = Int(number) & (ring.count - 1)
         let previous = ring[index]
         if previous.isPending {
@@ -31,7 +39,7 @@ struct PendingMarks {
     }
 
     /// The mark of packet `number`, which is pending no more; nil if it was not.
-    mutating func remove(_ number: UInt32) -> UInt32? {
+    mutating func remove(_ number: UInt32) -> PendingMark? {
         let index = Int(number) & (ring.count - 1)
         if ring[index].isPending, ring[index].number == number {
             ring[index].isPending = false

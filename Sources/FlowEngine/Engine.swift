@@ -104,9 +104,11 @@ public struct Engine: ~Copyable {
         if plainFlows.contains(tuple, initial: arrival.packet.sequence) {
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
+        let succeeds = !isOutbound && wasEncrypted(tuple)
         let isNew = replaceOld(tuple, arrival, &output)
-        guard let flow = isNew.map({ $0 ? open(tuple, arrival) : flows[tuple] }) else { return }
+        guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds) : flows[tuple] }) else { return }
         guard let flow else {
+            guard !succeeds else { return drop(arrival.metadata, &output) }
             host.counters.fallbacks += 1
             return passUntracked(bytes, arrival, &output)
         }
@@ -126,7 +128,6 @@ public struct Engine: ~Copyable {
     private mutating func replaceOld(
         _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) -> Bool? {
-        condemned.remove(tuple)
         plainFlows.remove(tuple)
         guard let flow = flows[tuple] else { return true }
         let isOutbound = arrival.metadata.direction == .outbound
@@ -144,13 +145,27 @@ public struct Engine: ~Copyable {
         return true
     }
 
-    private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival) -> Flow? {
-        departed.remove(tuple)
+    /// Whether a kernel that goes on with an old connection of these addresses would do so in clear.
+    private func wasEncrypted(_ tuple: FlowTuple) -> Bool {
+        let isProtected = flows[tuple].map { $0.isProtected || $0.isUnconfirmed } ?? false
+        return isProtected || departed.contains(tuple) || condemned.contains(tuple)
+    }
+
+    /// - Parameter succeeds: whether the old connection may be alive in the local kernel, whatever came from the wire.
+    private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool) -> Flow? {
+        if !succeeds { forgetOld(tuple) }
         guard flows.count < host.configuration.maximumFlows else { return nil }
         let flow = Flow(
             host: host, tuple: tuple, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
+        flow.isUnconfirmed = succeeds
         flows[tuple] = flow
         return flow
+    }
+
+    /// The kernel itself has begun a new connection.
+    private mutating func forgetOld(_ tuple: FlowTuple) {
+        departed.remove(tuple)
+        condemned.remove(tuple)
     }
 
     /// The table is full: ordinary TCP, but never a join that might belong to an encrypted connection.
@@ -164,6 +179,13 @@ public struct Engine: ~Copyable {
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
         guard let flow = flows[tuple] else { return receiveStray(tuple, arrival, &output) }
+        if flow.isUnconfirmed, arrival.metadata.direction == .outbound {
+            guard arrival.packet.acknowledgment == flow.inOrigin.sequence(at: 0) else {
+                return drop(arrival.metadata, &output)
+            }
+            flow.isUnconfirmed = false
+            forgetOld(tuple)
+        }
         switch (arrival.metadata.direction, flow.isOpener) {
         case (.outbound, false): flow.sendSYNACK(bytes, arrival, &output)
         case (.inbound, true): flow.receiveSYNACK(bytes, arrival, &output)

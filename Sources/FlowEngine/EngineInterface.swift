@@ -44,7 +44,7 @@ public struct PacketMetadata: Sendable {
     public var isGSO: Bool
     /// Index of the egress (outbound) or ingress (inbound) device.
     public var interface: UInt32
-    /// MTU of that device in bytes, 0 where unknown.
+    /// MTU in bytes, 0 where unknown: of that device or, where it is less, of the path to an outbound packet's destination.
     public var mtu: Int
     /// False where nobody has verified the TCP checksum of an inbound packet yet.
     public var isChecksumVerified: Bool

@@ -107,8 +107,9 @@ extension Flow {
         _ output: inout Output
     ) {
         guard let connection = host.tracker.connection(localToken: token) else {
-            if host.tracker.isPlain(token) { return fallBack(.plainMPTCPConnection, &output) }
-            return refuseJoin(.unknownToken, &output)
+            guard host.tracker.isPlain(token) else { return refuseJoin(.unknownToken, &output) }
+            _ = becomePlain(.plainMPTCPConnection, &output)
+            return
         }
         guard connection.protection == .encrypted, let chain = connection.acceptingChain else {
             return refuseJoin(.noProof, &output)
@@ -211,6 +212,9 @@ extension Flow {
             !packet.flags.contains(.rst), packet.acknowledgment == outOrigin.sequence(at: 0)
         else {
             // The kernel refuses it, or is reset by it, in a space that has not split yet.
+            if packet.flags.contains(.rst), packet.sequence == inOrigin.sequence(at: 0) {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+            }
             return output.actions.append(.accept(arrival.metadata.id, .undecided))
         }
         let options = TCPOptions(packet, of: bytes)

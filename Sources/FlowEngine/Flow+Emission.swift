@@ -95,7 +95,7 @@ extension Flow {
             let elapsed = max(0, now.milliseconds(since: header.timestampTaken) - 1)
             let value = header.timestampValue &+ UInt32(truncatingIfNeeded: elapsed)
             var bytes: [UInt8] = [TCPOptionKind.timestamps, 10]
-            for word in [value, header.timestampEcho] {
+            for word in [value, header.timestampEcho ?? 0] {
                 for shift: UInt32 in [24, 16, 8, 0] { bytes.append(UInt8(truncatingIfNeeded: word >> shift)) }
             }
             options.append(bytes.span)

@@ -14,8 +14,9 @@ enum FlowTime {
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
     static let mostRetries = 8
-    /// How long a sender that is heard may leave a frame unfinished: several of its retransmission timeouts.
+    /// How long after an acknowledgement a packet may still be on its way that was sent without knowing of it.
     static let stuckFrame: Int64 = 60_000
+    static let stuckFrameAskedFor: Int64 = 300_000
     static let betweenChallenges: Int64 = 500
     static let idleBeforeReconcile: Int64 = 60_000
 }
@@ -58,8 +59,10 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
+        // What the peer answers to an acknowledgement of the kernel's names the same point, whatever was delivered since.
+        let k = w == currentAckW ? receive.acknowledgedK : receive.deliveredK
         let fields = TCPHeader(
-            sequence: inOrigin.sequence(at: receive.deliveredK),
+            sequence: inOrigin.sequence(at: k),
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
             window: packet.window)
         let range = rewrite(packet, fields, options: options, template: bytes, &output)
@@ -71,6 +74,7 @@ extension Flow {
         dropHeld(&output)
         engineDeadline = nil
         progressDeadline = nil
+        redeliveryDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
     }
@@ -99,6 +103,7 @@ extension Flow {
         forgetKeys()
         engineDeadline = nil
         progressDeadline = nil
+        redeliveryDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
 
@@ -167,6 +172,7 @@ extension Flow {
         }
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
+        if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
         return true
     }
 

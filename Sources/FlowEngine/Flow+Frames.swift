@@ -80,6 +80,7 @@ extension Flow {
         guard let frame = opener?.open(unit, offset: UInt64(receive.nextW), into: &target) else { return nil }
         host.counters.framesOpened += 1
         receive.consecutiveFailures = 0
+        receive.unsignedFINs.clear()
         if let urgent = frame.urgent { receive.urgentEndK = receive.nextK + Int(urgent) + 1 }
         receive.append(
             scratch.span.extracting(0..<frame.dataLength), wCount: unit.count, lead: frame.urgent == nil ? 4 : 6)
@@ -249,12 +250,18 @@ extension Flow {
     /// A FIN counts if the peer signed it, at exactly this place (RFC 8548 section 3.7).
     private func takeFIN(_ segment: Segment, _ now: Instant, _ output: inout Output) {
         guard segment.isFIN, segment.w.upperBound == receive.nextW, receive.finK == nil else { return }
-        guard receive.signedEndW == segment.w.upperBound else {
-            receive.unsignedFINs += 1
-            if receive.unsignedFINs >= 3 { abort(.unsignedFIN, now: now, &output) }
-            return
+        if receive.signedEndW == segment.w.upperBound { return receive.appendFIN() }
+        if receive.unsignedFINs.note(now) {
+            abort(.unsignedFIN, now: now, &output)
+        } else if receive.unsignedFINs.shouldAsk(now) {
+            askForLife(now, &output)
         }
-        receive.appendFIN()
+    }
+
+    /// A frame with rekey = 1 makes a peer that lives authenticate one of its own (RFC 8548 section 3.9).
+    private func askForLife(_ now: Instant, _ output: inout Output) {
+        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation else { return }
+        sealOwn(rekey: true, now, &output)
     }
 
     // MARK: Failures
@@ -307,7 +314,9 @@ extension Flow {
 
     /// Watches a frame of which only a part is here.
     func armProgressTimer(_ now: Instant) {
-        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else {
+        guard receive.hasPartialFrame, receive.contiguousW > receive.promisedW,
+            phase == .encrypted || phase == .keyExchange
+        else {
             progressDeadline = nil
             return
         }
@@ -327,13 +336,16 @@ extension Flow {
         injectAck(now: now, &output)
     }
 
-    /// A sender that lives, but does not go on with a frame whose pieces were acknowledged: they are not its own, and
-    /// it would wait as long as we do.
-    func abandonStuckFrame(_ now: Instant, _ output: inout Output) {
-        guard receive.promisedW > receive.nextW, receive.promisedW == receive.contiguousW, let promisedAt,
-            now.milliseconds(since: promisedAt) > FlowTime.stuckFrame, receive.rightEdge > receive.promisedW
+    /// Forged pieces that were acknowledged: the sender, long after, still stands or ends in front of them, and would
+    /// wait as long as we do.
+    func abandonStuckFrame(_ segment: Segment, _ now: Instant, _ output: inout Output) {
+        guard receive.promisedW > receive.nextW, let promisedAt, phase == .encrypted || phase == .keyExchange,
+            segment.w.isEmpty || segment.isFIN, segment.w.upperBound < receive.promisedW
         else { return }
-        abort(.authentication, now: now, &output)
+        // Questions ask from one byte below what was acknowledged.
+        let isQuestion = segment.w.upperBound == receive.promisedW - 1
+        let patience = isQuestion ? FlowTime.stuckFrameAskedFor : FlowTime.stuckFrame
+        if now.milliseconds(since: promisedAt) > patience { abort(.authentication, now: now, &output) }
     }
 }
 

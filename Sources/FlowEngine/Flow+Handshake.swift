@@ -54,11 +54,12 @@ extension Flow {
         return start..<start + count
     }
 
-    /// Ordinary TCP from now on, as soon as the tokens of an MPTCP connection are known.
+    /// Ordinary TCP from now on, as soon as the tokens of an MPTCP connection are known, and the kernel has taken the SYN.
     ///
     /// - Returns: the mark the rules may be given.
     func becomePlain(_ reason: FallbackReason, _ output: inout Output) -> FlowMark {
-        guard let mptcp, !isJoin, mptcp.keys == nil else {
+        let lacksKeys = mptcp.map { !isJoin && $0.keys == nil } ?? false
+        guard lacksKeys || isUnconfirmed else {
             fallBack(reason, &output)
             return .plain
         }
@@ -73,7 +74,7 @@ extension Flow {
         let isSYN = arrival.packet.flags.contains(.syn)
         learnKeys(options.mptcpOption(isSYN: isSYN), from: arrival.metadata.direction, &output)
         // A handshake that ends without keys is no MPTCP connection.
-        let isOver = mptcp?.keys != nil || !isSYN
+        let isOver = !isUnconfirmed && (mptcp?.keys != nil || !isSYN)
         if isOver { fallBack(reason ?? .noENO, &output) }
         output.actions.append(.accept(arrival.metadata.id, isOver ? .plain : .undecided))
     }
@@ -107,6 +108,12 @@ extension HeaderMemory {
         guard let value = options.timestamps?.value else { return }
         timestampValue = value
         timestampTaken = now
+    }
+
+    /// Notes the peer's clock; a packet that was overtaken does not turn it back.
+    mutating func hear(timestamp value: UInt32) {
+        if let latest = timestampEcho, Int32(bitPattern: value &- latest) < 0 { return }
+        timestampEcho = value
     }
 }
 

@@ -37,6 +37,7 @@ extension Flow {
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
         guard packet.flags.contains(.ack), acknowledged <= send.sentW, isAcceptable(segment) else {
             challenge(arrival.now, &output)
+            abandonStuckFrame(segment, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
         hear(packet, options, &output)
@@ -52,6 +53,7 @@ extension Flow {
             traffic.wireIn += UInt64(segment.w.count)
             take(bytes, options, segment, arrival, &output)
         }
+        abandonStuckFrame(segment, arrival.now, &output)
         settle(arrival.now, &output)
     }
 
@@ -60,7 +62,7 @@ extension Flow {
         needsENO = false
         removalDeadline = isFinished ? removalDeadline : nil
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
-        if let timestamps = options.timestamps { header.timestampEcho = timestamps.value }
+        if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
@@ -77,7 +79,7 @@ extension Flow {
         if !send.backlog.isEmpty { flushBacklog(now, &output) }
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
-        abandonStuckFrame(now, &output)
+        armRedeliveryTimer(now)
         if isFinished && removalDeadline == nil {
             removalDeadline = now.adding(milliseconds: FlowTime.finished)
         }
@@ -110,10 +112,11 @@ extension Flow {
         if unprovenJoin != nil { return hold(bytes, segment, arrival, &output) }
         let w = segment.w.lowerBound
         let k: Int
-        if w >= receive.nextW {
-            k = receive.deliveredK
-        } else if w < currentAckW {
+        if w < currentAckW {
+            // A question: the kernel has to see it as one, and answer.
             k = receive.acknowledgedK - 1
+        } else if w >= receive.nextW {
+            k = receive.deliveredK
         } else {
             k = max(receive.acknowledgedK, receive.map.k(standingBelow: w))
         }
@@ -159,10 +162,14 @@ extension Flow {
         fin: Bool, _ acknowledged: Int, _ output: inout Output
     ) {
         var options = kernelOptions(wireOptions)
+        refreshTimestamp(of: &options)
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(.replace(id, range, .encrypted))
-        receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+        // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
+        if k.lowerBound <= receive.deliveredK {
+            receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+        }
         if !k.isEmpty || fin { ackOwed = false }
     }
 
@@ -204,12 +211,32 @@ extension Flow {
         }
     }
 
-    /// An old packet with the peer's latest timestamp: its own would be refused by now (RFC 7323 section 5).
-    private func refreshTimestamp(of options: inout TCPOptions) {
-        guard header.usesTimestamps, let range = options.range(of: TCPOptionKind.timestamps), range.count == 10 else {
+    /// Watches over deliveries that only the engine would repeat.
+    func armRedeliveryTimer(_ now: Instant) {
+        guard !receive.promisedPackets.isEmpty, phase == .encrypted, !isReset else {
+            redeliveryDeadline = nil
+            redeliveries = 0
             return
         }
-        let value = header.timestampEcho.bigEndianBytes
+        guard redeliveryDeadline == nil else { return }
+        let base = max(FlowTime.leastRetransmission, roundTrip / 500_000)
+        redeliveryDeadline = now.adding(milliseconds: min(base << Int64(min(redeliveries, 8)), 30_000))
+    }
+
+    /// No acknowledgement has come from the local kernel.
+    func redeliveryDue(_ now: Instant, _ output: inout Output) {
+        redeliveryDeadline = nil
+        redeliveries += 1
+        if !isReset { redeliver(now, &output) }
+        armRedeliveryTimer(now)
+    }
+
+    /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
+    /// kernel would refuse it (RFC 7323 section 5).
+    private func refreshTimestamp(of options: inout TCPOptions) {
+        guard let value = header.timestampEcho?.bigEndianBytes,
+            let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
+        else { return }
         for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
     }
 

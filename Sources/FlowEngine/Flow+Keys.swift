@@ -20,7 +20,7 @@ extension Flow {
         }
         countOrigin()
         linkJoinChains(&output)
-        if unprovenJoin == nil { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
+        if !isJoin { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
     }
 
     private func countOrigin() {
@@ -35,9 +35,8 @@ extension Flow {
     func joinProven(_ output: inout Output) {
         unprovenJoin = nil
         host.counters.joins += 1
-        guard let chain = mptcp?.sessionChain else { return }
-        host.sessions.learn(tuple.remote.address, for: chain)
         output.actions.append(.log(.encrypted(tuple, .join)))
+        if let chain = mptcp?.sessionChain { host.sessions.learn(tuple.remote.address, for: chain) }
     }
 
     /// Notes the keys that an option of the handshake shows (RFC 8684 section 3.1).

@@ -7,6 +7,11 @@ extension Flow {
     /// A segment without SYN from the local kernel.
     func outbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         lastActivity = arrival.now
+        if isUnconfirmed, !arrival.packet.flags.contains(.rst) {
+            // Whoever speaks now is the old connection, which has ended.
+            output.actions.append(.destroySocket(tuple))
+            return drop(arrival.metadata.id, &output)
+        }
         switch phase {
         case .opening, .accepting:
             // Only a reset can precede the end of the handshake here.
@@ -35,6 +40,7 @@ extension Flow {
             receive.acknowledge(inOrigin.offset(of: packet.acknowledgment, near: receive.acknowledgedK))
             receive.advertise(header.localWindow)
             if progressDeadline == nil { armProgressTimer(arrival.now) }
+            armRedeliveryTimer(arrival.now)
         }
         if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
         if packet.flags.contains(.rst) {
@@ -121,8 +127,10 @@ extension Flow {
 
     /// How many bytes of options a data packet may have before it no longer fits the path.
     private func optionLimit(_ w: Range<Int>, _ kernel: borrowing TCPOptions, _ metadata: PacketMetadata) -> Int {
-        // The kernel chose the size of the segments of a super-packet by the MSS it was told and its own options.
-        metadata.isGSO ? kernel.paddedCount + Frame.overhead : segmentLimit(0) - w.count
+        guard metadata.isGSO else { return segmentLimit(0) - w.count }
+        // The kernel chose the size of the segments by its own options and the MSS it was told, which leaves room for a frame,
+        // or by a path narrower than that, which leaves none.
+        return kernel.paddedCount + (segmentLimit(0) < header.wireMSS ? 0 : Frame.overhead)
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {

@@ -35,6 +35,10 @@ final class Flow {
     var phase: Phase
     var reason: FallbackReason?
 
+    /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
+    /// yet: it may still have the old connection, which must not go on in clear.
+    var isUnconfirmed = false
+
     // MARK: Negotiation and keys
 
     var opening: Opening?
@@ -92,6 +96,8 @@ final class Flow {
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
     var lastRedelivery: Instant?
+    var redeliveryDeadline: Instant?
+    var redeliveries = 0
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -130,7 +136,7 @@ final class Flow {
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {
-        [engineDeadline, progressDeadline, removalDeadline].compactMap(\.self).min()
+        [engineDeadline, progressDeadline, redeliveryDeadline, removalDeadline].compactMap(\.self).min()
     }
 
     /// Ordinary TCP from now on (RFC 8547 section 4.6).
@@ -159,7 +165,8 @@ struct HeaderMemory {
     var usesSACK = false
     var timestampValue: UInt32 = 0
     var timestampTaken = Instant(nanoseconds: 0)
-    var timestampEcho: UInt32 = 0
+    /// The peer's latest timestamp.
+    var timestampEcho: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
     var mtu = 0

@@ -11,6 +11,40 @@ struct HeldPacket: Sendable {
     var isFIN: Bool { packet.flags.contains(.fin) }
 }
 
+/// Ends of file that the peer did not sign (RFC 8548 section 3.7).
+///
+/// Anybody on the path can forge some. A peer that means it goes on repeating them, and authenticates nothing more.
+struct UnsignedFINs: Sendable {
+    private var count = 0
+    private var since: Instant?
+    private var askedAt: Instant?
+
+    static let most = 3
+    static let patience: Int64 = 10_000
+    static let betweenQuestions: Int64 = 5_000
+
+    /// Notes one; true where the peer has been given time enough to prove that it lives.
+    mutating func note(_ now: Instant) -> Bool {
+        count += 1
+        let first = since ?? now
+        since = first
+        return count >= Self.most && now.milliseconds(since: first) >= Self.patience
+    }
+
+    /// Whether the peer shall be asked for something authentic now.
+    mutating func shouldAsk(_ now: Instant) -> Bool {
+        if let askedAt, now.milliseconds(since: askedAt) < Self.betweenQuestions { return false }
+        askedAt = now
+        return true
+    }
+
+    /// A frame authenticated.
+    mutating func clear() {
+        count = 0
+        since = nil
+    }
+}
+
 /// One direction into this host: what the wire carried (W), what of it authenticated and which K bytes it became.
 struct ReceiveStream: Sendable {
     var map = SequenceMap()
@@ -33,7 +67,7 @@ struct ReceiveStream: Sendable {
     var signedEndW: Int?
     /// K offset of the FIN, once delivered.
     private(set) var finK: Int?
-    var unsignedFINs = 0
+    var unsignedFINs = UnsignedFINs()
     var consecutiveFailures = 0
     /// K offset behind the last urgent byte (RFC 8548 section 3.7).
     var urgentEndK = 0

@@ -50,9 +50,18 @@ extension PacketInjector {
     ///   - interface: index of the device to leave by; 0 lets the route decide. A link-local destination needs it.
     /// - Throws: EMSGSIZE when too long, EPERM when a rule dropped it, EINVAL when it is no IP packet.
     public func send(_ packet: Span<UInt8>, mark: UInt32, interface: UInt32) throws(SystemCallError) {
+        try send(packet, mark: mark, interface: interface, fromItsSource: interface != 0)
+    }
+
+    /// - Parameter fromItsSource: the route is chosen by the packet's source address too, which must be one of this host.
+    ///   The kernel does not look for it in the header: a rule `from ADDRESS` would not match, and the device have no gateway.
+    private func send(
+        _ packet: Span<UInt8>, mark: UInt32, interface: UInt32, fromItsSource: Bool
+    ) throws(SystemCallError) {
         guard let target = Target(packet) else { throw SystemCallError("inject", .invalidArgument) }
         if target.isIPv6, ipv6Descriptor < 0 { throw SystemCallError("inject", .addressFamilyNotSupported) }
-        let control = Self.control(isIPv6: target.isIPv6, mark: mark, interface: interface)
+        let control = Self.control(
+            isIPv6: target.isIPv6, mark: mark, interface: interface, source: fromItsSource ? target.source : nil)
         let address = target.socketAddress(interface: interface)
         let descriptor = target.isIPv6 ? ipv6Descriptor : ipv4.rawValue
         guard Self.send(descriptor, packet, address, control) >= 0 else { throw SystemCallError("inject") }
@@ -63,13 +72,15 @@ extension PacketInjector {
     /// TCP sees the device that owns the destination address as its input device, so device-bound sockets match.
     /// - Parameter interface: needed for link-local addresses only.
     public func sendLocally(_ packet: Span<UInt8>, interface: UInt32 = 0) throws(SystemCallError) {
-        try send(packet, mark: 0, interface: Target(packet)?.isLinkLocal == true ? interface : 0)
+        try send(
+            packet, mark: 0, interface: Target(packet)?.isLinkLocal == true ? interface : 0, fromItsSource: false)
     }
 
     /// Where a packet goes, read from its header.
     private struct Target {
         var isIPv6: Bool
         var address: [UInt8]
+        var source: [UInt8]
 
         init?(_ packet: Span<UInt8>) {
             guard !packet.isEmpty else { return nil }
@@ -77,6 +88,7 @@ extension PacketInjector {
             let range = isIPv6 ? 24..<40 : 16..<20
             guard isIPv6 || packet[0] >> 4 == 4, packet.count >= (isIPv6 ? 40 : 20) else { return nil }
             address = range.map { packet[$0] }
+            source = range.map { packet[$0 - range.count] }
         }
 
         var isLinkLocal: Bool { isIPv6 && address[0] == 0xfe && address[1] & 0xc0 == 0x80 }
@@ -98,7 +110,9 @@ extension PacketInjector {
     }
 
     /// SO_MARK and, with an interface, IP_PKTINFO or IPV6_PKTINFO, as `cmsghdr`s of a 64-bit host: 16 bytes each, aligned to 8.
-    static func control(isIPv6: Bool, mark: UInt32, interface: UInt32) -> [UInt8] {
+    ///
+    /// - Parameter source: the address in network order that routing shall know; nil for none.
+    static func control(isIPv6: Bool, mark: UInt32, interface: UInt32, source: [UInt8]? = nil) -> [UInt8] {
         var builder = NativeBytes()
         header(length: 20, level: UInt32(SOL_SOCKET), type: UInt32(SocketOption.mark), into: &builder)
         builder.append(mark)
@@ -106,12 +120,13 @@ extension PacketInjector {
         guard interface != 0 else { return builder.bytes }
         if isIPv6 {
             header(length: 36, level: UInt32(IPPROTO_IPV6), type: UInt32(SocketOption.ipv6PacketInfo), into: &builder)
-            builder.append([UInt8](repeating: 0, count: 16))
+            builder.append(source ?? [UInt8](repeating: 0, count: 16))
             builder.append(interface)
         } else {
             header(length: 28, level: UInt32(IPPROTO_IP), type: UInt32(SocketOption.ipPacketInfo), into: &builder)
             builder.append(interface)
-            builder.append([UInt8](repeating: 0, count: 8))
+            builder.append(source ?? [0, 0, 0, 0])
+            builder.append([0, 0, 0, 0])
         }
         builder.append(UInt32(0))
         return builder.bytes

@@ -26,6 +26,22 @@ public struct IPAddress: Hashable, Sendable {
     }
 }
 
+extension IPAddress {
+    /// Source and destination in an IP header; nil where `packet` is too short for one.
+    public static func pair(in packet: Span<UInt8>) -> (source: IPAddress, destination: IPAddress)? {
+        guard packet.count >= 20 else { return nil }
+        switch packet[0] >> 4 {
+        case 4: return (IPAddress(ipv4: packet.loadUInt32(at: 12)), IPAddress(ipv4: packet.loadUInt32(at: 16)))
+        case 6 where packet.count >= 40:
+            return (
+                IPAddress(ipv6High: packet.loadUInt64(at: 8), low: packet.loadUInt64(at: 16)),
+                IPAddress(ipv6High: packet.loadUInt64(at: 24), low: packet.loadUInt64(at: 32))
+            )
+        default: return nil
+        }
+    }
+}
+
 extension IPAddress: CustomStringConvertible {
     /// Dotted quad, or RFC 5952 text; an address mapped from IPv4 shows it (section 5).
     public var description: String {

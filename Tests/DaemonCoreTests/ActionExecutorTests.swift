@@ -45,12 +45,14 @@ struct RecordingKernel: PacketKernel, ~Copyable {
     private let tuple = FlowTuple(
         local: Endpoint(address: IPAddress(ipv4: 1), port: 2), remote: Endpoint(address: IPAddress(ipv4: 3), port: 4))
 
-    private func makeExecutor(_ packets: [(PacketID, UInt32)] = []) throws -> ActionExecutor<RecordingKernel> {
+    private func makeExecutor(
+        _ packets: [(PacketID, UInt32)] = [], _ direction: Direction = .inbound
+    ) throws -> ActionExecutor<RecordingKernel> {
         let events = EventLog(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let journal = try CrashJournal(path: file.path, capacity: 4)
         var executor = ActionExecutor(
             kernel: RecordingKernel(), journal: journal, events: events, marks: MarkBits())
-        for (id, mark) in packets { executor.expect(id, mark: mark) }
+        for (id, mark) in packets { executor.expect(id, mark: mark, direction) }
         return executor
     }
 
@@ -64,6 +66,17 @@ struct RecordingKernel: PacketKernel, ~Copyable {
                 .accept(1, mark: 0x3000_00ff), .replace(2, [4, 5, 6], mark: 0x5000_0001), .drop(3),
             ])
         #expect(executor.pendingCount == 0)
+    }
+
+    /// A verdict that changes the mark of an outbound packet makes the kernel choose its route again.
+    @Test func outboundPacketsKeepTheirMark() throws {
+        var executor = try makeExecutor([(id(1), 0x1000_00ff), (id(2), 0x2000_0000), (id(3), 7)], .outbound)
+        executor.execute(
+            [.accept(id(1), .plain), .replace(id(2), 4..<7, .encrypted), .accept(id(3), .undecided)], bytes.span)
+        #expect(
+            executor.kernel.calls == [
+                .accept(1, mark: 0x1000_00ff), .replace(2, [4, 5, 6], mark: 0x2000_0000), .accept(3, mark: 7),
+            ])
     }
 
     @Test func aHeldPacketKeepsItsMarkUntilItsVerdict() throws {

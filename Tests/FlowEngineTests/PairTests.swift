@@ -179,4 +179,48 @@ final class Pair {
         #expect(reset?.packet.flags.contains(.rst) == true)
         #expect(reset?.sequence == 1005)
     }
+
+    /// A client that gives up between SYN-ACK and third ACK: the listener's kernel forgets, and so does the engine.
+    @Test func resetOfAHalfOpenConnectionEndsIt() {
+        for (sequence, remains) in [(UInt32(1001), false), (1002, true)] {
+            let pair = Pair()
+            pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2])
+            pair.settle()
+            pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2])
+            let reset = TestSegment(
+                source: pair.a, destination: pair.b, sequence: sequence, acknowledgment: 5001, flags: [.rst, .ack])
+            pair.server.feed(reset.bytes, .inbound)
+            #expect(pair.server.takeKernel().last?.packet.flags.contains(.rst) == true)
+            pair.server.advance(milliseconds: 6000)
+            #expect((pair.serverReport != nil) == remains)
+        }
+    }
+
+    /// What was held behind a lost segment is released with timestamps no older than that segment's, or the kernel would
+    /// refuse it (RFC 7323 section 5).
+    @Test func heldPacketsAreReleasedWithTheLatestTimestamp() {
+        let pair = Pair()
+        let clock = { (value: UInt32) -> [UInt8] in [1, 1, 8, 10] + value.bytes + [0, 0, 0, 9] }
+        pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0])
+        pair.settle()
+        pair.serverSends(
+            5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 8, 10] + (0xf000_0000 as UInt32).bytes + [0, 0, 0, 9])
+        pair.settle()
+        pair.clientSends(1001, 5001, .ack, clock(10))
+        pair.settle()
+        pair.serverSends(5001, 1001, [.ack, .psh], clock(0xf000_0001), [1, 2, 3])
+        _ = pair.server.takeWire()
+        _ = pair.client.takeKernel()
+        pair.serverSends(5004, 1001, [.ack, .psh], clock(0xf000_0002), [4, 5, 6])
+        pair.settle()
+        pair.serverSends(5001, 1001, [.ack, .psh], clock(0xf000_0900), [1, 2, 3])
+        pair.settle()
+        let delivered = pair.client.takeKernel().filter { !$0.payload.isEmpty }
+        #expect(delivered.flatMap(\.payload) == [1, 2, 3, 4, 5, 6])
+        #expect(delivered.map { $0.options.timestamps?.value } == [0xf000_0900, 0xf000_0900])
+    }
+}
+
+extension UInt32 {
+    fileprivate var bytes: [UInt8] { [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: self >> $0) } }
 }

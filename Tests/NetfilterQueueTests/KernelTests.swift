@@ -46,6 +46,31 @@ import Testing
         }
     }
 
+    /// The second path of a multi-homed host is known to a rule `from ADDRESS` alone.
+    @Test(arguments: [false, true]) func injectedPacketsTakeTheRouteOfTheirSource(_ isIPv6: Bool) async throws {
+        try await ScratchNamespace.run {
+            let (own, gateway, prefix) = isIPv6 ? ("2001:db8::1", "2001:db8::fe", 64) : ("192.0.2.1", "192.0.2.254", 24)
+            let version = isIPv6 ? "-6" : "-4"
+            try ScratchNamespace.shell(
+                """
+                ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && \
+                ip \(version) address add \(own)/\(prefix) dev v0 \(isIPv6 ? "nodad" : "") && \
+                ip \(version) route add default via \(gateway) dev v0 table 7 && ip \(version) rule add from \(own) lookup 7
+                """)
+            let far = isIPv6 ? "2001:db8:ffff::1" : "198.51.100.1"
+            let source = try #require(IPAddress(own))
+            let destination = try #require(IPAddress(far))
+            let packet = HeaderTemplate.bytes(
+                from: Endpoint(address: source, port: 1234), to: Endpoint(address: destination, port: 9))
+            let index = unsafe if_nametoindex("v0")
+            // Sent without the source the kernel would take the far address for a neighbour.
+            try PacketInjector(groupID: 31_856).send(packet.span, mark: 0, interface: index)
+            usleep(200_000)
+            try ScratchNamespace.shell("ip \(version) neighbour show dev v0 | grep -q '^\(gateway) '")
+            try ScratchNamespace.shell("! ip \(version) neighbour show dev v0 | grep -q '^\(far) '")
+        }
+    }
+
     @Test func longReplacementsGoWhole() async throws {
         try await ScratchNamespace.run {
             try ScratchNamespace.shell("ip link set lo mtu 65535")
@@ -91,6 +116,31 @@ import Testing
             #expect(table.mtu(1, now: 1) == 65_536)
             #expect(table.mtu(1, now: InterfaceTable.lifetime) == 9000)
             #expect(table.mtu(77, now: 0) == 0)
+        }
+    }
+
+    @Test func knowsTheMTUOfRoutes() async throws {
+        try await ScratchNamespace.run {
+            try ScratchNamespace.shell(
+                """
+                ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && \
+                ip address add 192.0.2.1/24 dev v0 && ip address add 2001:db8::1/64 dev v0 nodad && \
+                ip route add 198.51.100.0/24 via 192.0.2.2 mtu 1300 && ip route add 2001:db8:1::/48 via 2001:db8::2 mtu 1400 && \
+                ip route add 203.0.113.0/24 via 192.0.2.3 table 7 mtu 1200 && ip rule add fwmark 7 lookup 7
+                """)
+            let index = unsafe if_nametoindex("v0")
+            var table = try RouteTable()
+            let mtu = { (table: inout RouteTable, text: String, mark: UInt32) in
+                IPAddress(text).map {
+                    let source = IPAddress($0.isIPv6 ? "2001:db8::1" : "192.0.2.1") ?? $0
+                    return table.mtu(from: source, to: $0, interface: index, mark: mark, now: 0)
+                }
+            }
+            #expect(mtu(&table, "198.51.100.9", 0) == 1300)
+            #expect(mtu(&table, "2001:db8:1::9", 0) == 1400)
+            #expect(mtu(&table, "192.0.2.2", 0) == 0)
+            #expect(mtu(&table, "203.0.113.9", 0) == 0)
+            #expect(mtu(&table, "203.0.113.9", 7) == 1200)
         }
     }
 

@@ -45,8 +45,10 @@ import Testing
     private static func plainRun(
         _ setup: Simulation.Setup, _ random: inout SeededRandom, _ trace: Bool
     ) -> Report {
-        let plans = ApplicationPlan.pair(
+        var plans = ApplicationPlan.pair(
             &random, toServer: random.logarithmic(100...60_000), toClient: random.logarithmic(0...60_000))
+        // Smaller pieces are not recognizable.
+        plans.client.writeChunk = max(100, plans.client.writeChunk)
         let simulation = Simulation(seed: random.next(), setup, trace: trace)
         simulation.record.mayBePlain = true
         simulation.connect([plans])

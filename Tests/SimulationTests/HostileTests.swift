@@ -15,7 +15,7 @@ import Testing
             hostility.garbage = random.pick([0, 0.05])
             hostility.limit = random.int(1...30)
             let simulation = Self.simulation(hostility, &random, trace)
-            let isDone = simulation.run(seconds: 600) {
+            let isDone = simulation.run(seconds: 900) {
                 simulation.applications.count == 2
                     && (simulation.applications.allSatisfy(\.isComplete) || simulation.isBroken)
             }

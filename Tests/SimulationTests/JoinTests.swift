@@ -9,7 +9,9 @@ import Testing
         Runs.each(seeds, "joins") { seed, trace in
             var random = SeededRandom(seed: seed &* 8 &+ 13)
             let isClean = random.chance(0.5)
-            let setup = Simulation.Setup.drawn(&random, isClean: isClean)
+            var setup = Simulation.Setup.drawn(&random, isClean: isClean)
+            setup.toServer.sparesCapable = true
+            setup.toClient.sparesCapable = true
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             let pair = MPTCPPair(simulation)
             var failures = pair.connect(&random)

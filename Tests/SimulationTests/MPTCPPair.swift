@@ -33,6 +33,10 @@ final class MPTCPPair {
             && serverEnd.remoteToken != nil && clientEnd.remoteToken != nil
     }
 
+    private var hasFallenBack: Bool {
+        simulation.applications.contains { $0.socket.subflow?.hasFallenBack ?? false }
+    }
+
     private func accept(
         _ tuple: FlowTuple, _ option: MPTCPOption?, _ end: MPTCPEndpoint, _ kernel: KernelConfiguration
     ) -> (socket: KernelTCP, plan: ApplicationPlan)? {
@@ -59,8 +63,7 @@ final class MPTCPPair {
         open(.capable, from: simulation.client, clientEnd, addresses: (0, 0), plan)
         let isUp = simulation.run(seconds: 100) {
             simulation.isEncrypted(simulation.client) && simulation.isEncrypted(simulation.server)
-                && simulation.applications.count == 2
-                && (serverToken != nil && serverEnd.remoteToken != nil || !isMPTCP)
+                && simulation.applications.count == 2 && (isMPTCP || hasFallenBack)
         }
         return isUp ? [] : ["no first subflow: " + simulation.state]
     }

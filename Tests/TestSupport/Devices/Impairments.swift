@@ -17,6 +17,8 @@ public struct PathConditions: Sendable {
     public var rate = 0
     /// Handshake segments lost at most: more and the engine rightly gives up on ENO.
     public var lossesOfSYN = 1
+    /// Whether MP_CAPABLE SYNs and their answers always arrive: a stranger gets ENO in the first of them only.
+    public var sparesCapable = false
 
     public init() {}
 }
@@ -47,7 +49,13 @@ public final class LossyLine: NetworkDevice {
     }
 
     private func mayLose(_ packet: WirePacket) -> Bool {
-        guard packet.parsed?.flags.contains(.syn) ?? false else { return true }
+        guard let parsed = packet.parsed, parsed.flags.contains(.syn) else { return true }
+        if conditions.sparesCapable {
+            switch TCPOptions(parsed, of: packet.bytes.span).mptcpOption(isSYN: true) {
+            case .capableSYN, .capableSYNACK: return false
+            default: break
+            }
+        }
         synsLost += 1
         return synsLost <= conditions.lossesOfSYN
     }

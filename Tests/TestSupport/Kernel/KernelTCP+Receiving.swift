@@ -10,7 +10,7 @@ extension KernelTCP {
             if !wire.isForged { violations.append("bad checksum") }
             return
         }
-        if random.chance(configuration.dropRate), !packet.flags.contains(.syn) { return }
+        if random.chance(configuration.dropRate), mayDrop(packet) { return }
         switch state {
         case .synSent: receiveInSynSent(packet, wire.bytes, now)
         case .synReceived:
@@ -19,6 +19,11 @@ extension KernelTCP {
         case .timeWait: receiveInTimeWait(packet, now)
         case .closed: break
         }
+    }
+
+    /// A join that gets data before its fourth ACK is reset (RFC 8684 section 3.2), with an engine or without.
+    private func mayDrop(_ packet: TCPPacket) -> Bool {
+        !packet.flags.contains(.syn) && !(subflow?.mustWait ?? false)
     }
 
     private func receiveInTimeWait(_ packet: TCPPacket, _ now: Instant) {
