@@ -49,8 +49,8 @@ struct SequenceMap: Sendable {
 
     /// Where the share of the K byte at `k` begins.
     func w(startingAt k: Int) -> Int {
-        guard let span = span(withKAbove: k) else { return wEnd }
         guard k >= base.k else { return base.w - (base.k - k) }
+        guard let span = span(withKAbove: k) else { return wEnd }
         return k == span.k.lowerBound ? span.w.lowerBound : span.firstDataW + (k - span.k.lowerBound)
     }
 
@@ -102,6 +102,7 @@ struct SequenceMap: Sendable {
         return nil
     }
 
+    /// - Parameter k: not below the base, so that a span is found wherever `k` lies before the end.
     private func span(withKAbove k: Int) -> StreamSpan? {
         guard k < kEnd else { return nil }
         return spans[spans.firstIndexSorted { $0.k.upperBound > k }]

@@ -9,9 +9,12 @@ func fuzz(_ input: [UInt8]) {
         require(again.text == value.text, "writing is stable")
     }
     if let request = try? ControlRequest(line: input, limit: ControlProtocol.maximumRequestBytes) {
-        require((try? ControlRequest(line: Array(request.line.dropLast()), limit: 4096)) == request, "a request survives")
+        require(
+            (try? ControlRequest(line: Array(request.line.dropLast()), limit: 4096)) == request, "a request survives")
     }
     if let response = try? ControlResponse(line: input, limit: 1 << 20) {
-        require((try? ControlResponse(line: Array(response.line.dropLast()), limit: 1 << 20)) == response, "a response survives")
+        require(
+            (try? ControlResponse(line: Array(response.line.dropLast()), limit: 1 << 20)) == response,
+            "a response survives")
     }
 }

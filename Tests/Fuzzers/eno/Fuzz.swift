@@ -8,7 +8,9 @@ func fuzz(_ input: [UInt8]) {
     var choices = Choices(input)
     let mode = choices.byte()
     var option = choices.rest()
-    if mode & 1 == 0 { option = [TCPOptionKind.encryptionNegotiation, UInt8(truncatingIfNeeded: option.count + 2)] + option }
+    if mode & 1 == 0 {
+        option = [TCPOptionKind.encryptionNegotiation, UInt8(truncatingIfNeeded: option.count + 2)] + option
+    }
     let chain = session()
     if let parsed = try? SYNFormENO(parsing: option.span) {
         // What is parsed and fits a SYN can be written and read again.

@@ -39,7 +39,9 @@ private func rewrite(_ packet: TCPPacket, _ options: TCPOptions, _ input: [UInt8
     let length = packet.length(options: options, payloadCount: packet.payload.count)
     guard length <= 65_535 else { return }
     var output = [UInt8](repeating: 0, count: length)
-    for index in 0..<packet.payload.count { output[length - packet.payload.count + index] = input[packet.payload.lowerBound + index] }
+    for index in 0..<packet.payload.count {
+        output[length - packet.payload.count + index] = input[packet.payload.lowerBound + index]
+    }
     var target = output.mutableSpan
     packet.write(TCPHeader(packet), options: options, template: input.span, checksum: .full, into: &target)
     guard let again = try? TCPPacket(parsing: output.span) else { fatalError("what was written must parse") }
