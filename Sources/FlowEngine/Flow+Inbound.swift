@@ -151,7 +151,7 @@ extension Flow {
         let low = receive.map.k(standingBelow: segment.w.lowerBound)
         var high = receive.map.k(standingBelow: segment.w.upperBound)
         if let finK = receive.finK { high = min(high, finK) }
-        let fin = segment.isFIN && receive.finK != nil && high == receive.finK
+        let fin = segment.isFIN && receive.finK != nil && segment.w.upperBound == receive.signedEndW
         let start = min(max(low, receive.acknowledgedK), max(high, low))
         return (start..<max(start, high), fin)
     }

@@ -7,8 +7,9 @@ extension Flow {
     /// A segment without SYN from the local kernel.
     func outbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         lastActivity = arrival.now
-        if isUnconfirmed, !arrival.packet.flags.contains(.rst) {
-            // Whoever speaks now is the old connection, which has ended.
+        if isUnconfirmed, arrival.packet.sequenceLength > 0 {
+            // Whoever speaks now is the old connection, which has ended. What it answers to the SYN may pass: its peer
+            // ends it with a reset.
             output.actions.append(.destroySocket(tuple))
             return drop(arrival.metadata.id, &output)
         }
