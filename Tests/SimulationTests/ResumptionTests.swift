@@ -49,6 +49,8 @@ import Testing
                 if random.chance(0.5) { plans.client.closesAfterReading = true }
                 simulation.connect([plans])
                 failures += simulation.runToEnd(connections: 1, linger: Int64(random.logarithmic(1...20_000)))
+                // TIME-WAIT and a loss together may cost two SYNs: then the third goes without ENO.
+                if simulation.hasWithdrawnENO { return simulation.report(failures, mayBePlain: true) }
                 failures += simulation.violations + simulation.encryptionFailures
                 simulation.client.forgetApplications()
                 simulation.server.forgetApplications()
@@ -56,5 +58,12 @@ import Testing
             }
             return simulation.report(failures)
         }
+    }
+}
+
+extension Simulation {
+    /// The client had to take the last connection for one whose path dislikes TCP-ENO.
+    fileprivate var hasWithdrawnENO: Bool {
+        if case .fellBack(_, .synRetransmitted) = client.events.last { true } else { false }
     }
 }

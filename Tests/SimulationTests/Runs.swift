@@ -98,7 +98,8 @@ extension Simulation {
     }
 
     /// The report of a run: `failures` and whatever may never happen.
-    func report(_ failures: [String]) -> Report {
-        Report(failures: failures + violations, trace: network.trace.lines, coverage: coverage)
+    func report(_ failures: [String], mayBePlain: Bool = false) -> Report {
+        let violations = violations.filter { !mayBePlain || !$0.hasPrefix("plaintext") }
+        return Report(failures: failures + violations, trace: network.trace.lines, coverage: coverage)
     }
 }
