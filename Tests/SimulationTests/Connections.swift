@@ -69,6 +69,16 @@ extension Simulation {
         }.joined(separator: "; ") + " events A \(client.eventText) B \(server.eventText)"
     }
 
+    /// The urgent pointer arrives where the peer meant it (RFC 8548 section 3.7).
+    var urgentFailures: [String] {
+        [(client, server), (server, client)].flatMap { from, to in
+            zip(from.applications, to.applications).compactMap { sender, receiver in
+                sender.socket.urgentEnd == receiver.socket.peerUrgentEnd
+                    ? nil : "urgent up to \(sender.socket.urgentEnd), seen up to \(receiver.socket.peerUrgentEnd)"
+            }
+        }
+    }
+
     /// What is missing where both hosts should have encrypted everything.
     var encryptionFailures: [String] {
         [client, server].flatMap { host in

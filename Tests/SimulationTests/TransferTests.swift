@@ -13,7 +13,7 @@ import Testing
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.connect([plans])
             let failures = simulation.runToEnd(connections: 1)
-            return simulation.report(failures + simulation.encryptionFailures)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
         }
     }
 
@@ -26,7 +26,7 @@ import Testing
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.connect([plans])
             let failures = simulation.runToEnd(connections: 1)
-            return simulation.report(failures + simulation.encryptionFailures)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
         }
     }
 
@@ -65,7 +65,7 @@ import Testing
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.connect([plans])
             let failures = simulation.runToEnd(connections: 1)
-            return simulation.report(failures + simulation.encryptionFailures)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
         }
     }
 
@@ -81,7 +81,8 @@ import Testing
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.record.mayBePlain = true
             simulation.connect([plans])
-            return simulation.report(simulation.runToEnd(connections: 1))
+            let failures = simulation.runToEnd(connections: 1)
+            return simulation.report(failures + simulation.urgentFailures)
         }
     }
 }
