@@ -292,6 +292,34 @@ private final class HandMade {
         let isDestroyed = pair.server.actions.contains(.destroySocket(tuple))
         #expect(!isForgotten || isDestroyed)
     }
+
+    /// A SYN repeated while the SYN-ACK waited in the queue: the rules give every SYN of ours the mark "plain", an outbound verdict
+    /// keeps it, and the table of marks saves it, so letting it pass takes an encrypted connection out of the queue.
+    @Test func aRepeatedSYNBehindItsSYNACKDoesNotPass() {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, mss)
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], mss)
+        pair.settle()
+        #expect(pair.client.takeKernel().last?.packet.flags == [.syn, .ack])
+        pair.clientSends(1000, 0, .syn, mss)
+        #expect(!pair.client.takeSeen().contains { $0.packet.flags.contains(.syn) })
+    }
+
+    /// A SYN-ACK that arrives while the daemon stops must not begin an encrypted connection.
+    @Test func nothingBecomesEncryptedWhileStopping() {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, mss)
+        pair.settle()
+        for _ in 0..<2 {
+            pair.client.engine.shutDown(now: pair.client.now, into: &pair.client.output)
+            pair.client.drain()
+        }
+        pair.serverSends(5000, 1001, [.syn, .ack], mss)
+        pair.settle()
+        pair.clientSends(1001, 5001, .ack)
+        #expect(!pair.client.takeSeen().contains { $0.hasENO || !$0.payload.isEmpty })
+    }
 }
 
 @Suite(.serialized) struct ReviewResourceTests {
