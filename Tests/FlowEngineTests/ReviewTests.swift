@@ -1,0 +1,528 @@
+import FlowEngine
+import Foundation
+import OpenSSLProvider
+import PacketWire
+import Tcpcrypt
+import Testing
+
+/// Findings of a security review: each test fails where the defect is there.
+private let stranger = Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9)
+private let mss: [UInt8] = [2, 4, 5, 180, 4, 2]
+/// The kernel drops a segment with an unexpected MD5 signature (RFC 2385); the engine does not.
+private let md5: [UInt8] = [19, 18] + [UInt8](repeating: 0, count: 16)
+
+private func joinSYN(_ token: [UInt8]) -> [UInt8] { [30, 12, 0x10, 1] + token + [0, 0, 0, 77] }
+private let joinSYNACK: [UInt8] = [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88]
+private let joinACK: [UInt8] = [30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20)
+
+extension TestHost {
+    fileprivate func arrive(
+        _ source: Endpoint, _ destination: Endpoint, _ seq: UInt32, _ ack: UInt32, _ flags: TCPFlags,
+        _ options: [UInt8] = [], _ payload: [UInt8] = []
+    ) {
+        feed(
+            TestSegment(
+                source: source, destination: destination, sequence: seq, acknowledgment: ack, flags: flags,
+                options: options, payload: payload
+            ).bytes, .inbound)
+    }
+
+    fileprivate func leave(
+        _ source: Endpoint, _ destination: Endpoint, _ seq: UInt32, _ ack: UInt32, _ flags: TCPFlags,
+        _ options: [UInt8] = [], _ payload: [UInt8] = []
+    ) {
+        feed(
+            TestSegment(
+                source: source, destination: destination, sequence: seq, acknowledgment: ack, flags: flags,
+                options: options, payload: payload
+            ).bytes, .outbound)
+    }
+
+    fileprivate func takeSeen() -> [Seen] { takeWire().compactMap { Seen($0) } }
+}
+
+private func isJoin(_ seen: Seen) -> Bool { seen.options.mayBeJoin }
+
+private func residentMegabytes() -> Int {
+    let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
+    let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+    return pages * 4096 / 1_048_576
+}
+
+/// A client without an engine that speaks tcpcrypt by hand.
+private final class HandMade {
+    let host: TestHost
+    let here: Endpoint
+    let there = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
+    var sealer: FrameSealer?
+    var offset = 0
+    var seq: UInt32 { 1001 &+ UInt32(truncatingIfNeeded: offset) }
+
+    init(_ host: TestHost, port: UInt16 = 7) {
+        self.host = host
+        here = Endpoint(address: IPAddress(ipv4: 0x0a00_0007), port: port)
+    }
+
+    /// - Returns: both ENO options.
+    func openTCP(_ options: [UInt8] = mss, _ kernelOptions: [UInt8] = mss) -> [UInt8] {
+        let offer: [UInt8] = [69, 3, 0x23]
+        host.arrive(here, there, 1000, 0, .syn, options + offer)
+        _ = host.takeKernel()
+        host.leave(there, here, 5000, 1001, [.syn, .ack], kernelOptions)
+        guard let answer = host.takeSeen().last, let range = answer.options.range(of: 69) else { return [] }
+        return offer + range.map { answer.options.span[$0] }
+    }
+
+    func open() {
+        let transcript = openTCP()
+        let exchange = KeyExchangeA(
+            tep: .curve25519, aeads: [.aes128GCM], transcript: transcript, crypto: OpenSSLProvider(),
+            random: CountingRandom(99))
+        host.arrive(here, there, 1001, 5001, [.ack, .psh], [69, 2], exchange.init1)
+        offset = exchange.init1.count
+        guard let init2 = host.takeSeen().last(where: { !$0.payload.isEmpty })?.payload,
+            let secret = try? exchange.finish(init2: init2.span)
+        else { return }
+        sealer = secret.streams(OpenSSLProvider()).sealer
+        _ = host.takeKernel()
+    }
+
+    func frame(_ data: [UInt8] = [], rekey: Bool = false, fin: Bool = false) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Frame.length(data: data.count, urgent: false))
+        var target = bytes.mutableSpan
+        _ = sealer?.seal(
+            data: data.span, urgent: nil, fin: fin, rekey: rekey, offset: UInt64(offset), into: &target)
+        offset += bytes.count
+        return bytes
+    }
+}
+
+@Suite struct ReviewJoinTests {
+    /// A plain SYN makes the tuple "plain"; the same ISN with MP_JOIN then skips every check.
+    @Test func aRememberedPlainSYNDoesNotCoverAJoin() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss)
+        pair.server.arrive(stranger, pair.b, 778, 0, [.rst])
+        _ = pair.server.takeKernel()
+        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + joinSYN(Multipath.token(Multipath.keyB)))
+        #expect(!pair.server.takeKernel().contains(where: isJoin))
+    }
+
+    /// The engine judges the first MP_JOIN option, Linux obeys the last one (net/mptcp/options.c).
+    @Test func twoJoinOptionsAreNotAJoin() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let key: [UInt8] = [4, 4, 4, 4, 4, 4, 4, 4]
+        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + [30, 4, 1, 1])
+        pair.server.leave(pair.b, stranger, 9000, 778, [.syn, .ack], mss + [30, 12, 1, 1] + key)
+        pair.server.arrive(stranger, pair.b, 778, 9001, .ack, [30, 20, 1, 1] + Multipath.keyA + key)
+        _ = pair.server.takeKernel()
+        let other = Endpoint(address: stranger.address, port: 10)
+        pair.server.arrive(
+            other, pair.b, 1, 0, .syn,
+            [2, 4, 5, 180] + joinSYN(Multipath.token(key)) + joinSYN(Multipath.token(Multipath.keyB)))
+        #expect(!pair.server.takeKernel().contains(where: isJoin))
+    }
+
+    /// The first SYN of a tuple is judged, and dropped by the kernel; the second, with the same ISN, is a join.
+    @Test func aRepeatedSYNMayNotTurnIntoAJoin() {
+        for first in [[69, 3, 0x23] as [UInt8], [30, 4, 1, 1]] {
+            let pair = Pair()
+            Multipath(pair).connect()
+            pair.server.arrive(stranger, pair.b, 777, 0, .syn, [2, 4, 5, 180] + md5 + first)
+            _ = pair.server.takeKernel()
+            pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + joinSYN(Multipath.token(Multipath.keyB)))
+            #expect(!pair.server.takeKernel().contains(where: isJoin))
+        }
+    }
+
+    /// A reset the kernel ignores (wrong ACK) makes the engine forget a join it has not seen proved.
+    @Test func aForgedResetDoesNotLetAnAcceptedJoinGoPlain() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        other.settle()
+        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        _ = pair.server.takeWire()
+        _ = pair.server.takeKernel()
+        pair.server.arrive(other.a, other.b, 2001, 1, [.rst, .ack])
+        pair.server.advance(milliseconds: 6000)
+        _ = pair.server.takeKernel()
+        pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK)
+        #expect(!pair.server.takeKernel().contains(where: isJoin))
+    }
+
+    /// The same at the joining end: then a SYN-ACK without ENO completes the join in clear.
+    @Test func aForgedResetDoesNotLetAnOpenedJoinGoPlain() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        _ = pair.client.takeWire()
+        _ = pair.client.takeKernel()
+        pair.client.arrive(other.b, other.a, 3, 3, [.rst, .ack])
+        pair.client.advance(milliseconds: 6000)
+        _ = pair.client.takeKernel()
+        pair.client.arrive(other.b, other.a, 6000, 2001, [.syn, .ack], mss + joinSYNACK)
+        #expect(!pair.client.takeKernel().contains { isJoin($0) && !$0.packet.flags.contains(.rst) })
+    }
+
+    /// A SYN-ACK of a join whose SYN an earlier daemon sent.
+    @Test func aJoinFromBeforeARestartIsNotCompletedInClear() {
+        let client = TestHost(seed: 1)
+        let here = Endpoint(address: IPAddress(ipv4: 0x0a00_0001), port: 40_001)
+        client.arrive(stranger, here, 6000, 2001, [.syn, .ack], mss + joinSYNACK)
+        #expect(client.takeKernel().isEmpty)
+    }
+
+    /// A SYN against the SYN of a join ("simultaneous open") makes the join plain.
+    @Test func simultaneousOpenDoesNotMakeAJoinPlain() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        let syn = Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB)))
+        other.clientSends(2000, 0, .syn, syn)
+        _ = pair.client.takeWire()
+        pair.client.arrive(other.b, other.a, 1, 0, .syn, [2, 4, 5, 180] + md5)
+        _ = pair.client.takeKernel()
+        other.clientSends(2000, 0, .syn, syn)
+        #expect(!pair.client.takeSeen().contains { isJoin($0) && !$0.hasENO })
+        pair.client.arrive(other.b, other.a, 6000, 2001, [.syn, .ack], mss + joinSYNACK)
+        #expect(!pair.client.takeKernel().contains { isJoin($0) && !$0.packet.flags.contains(.rst) })
+    }
+
+    /// A join SYN without room for ENO.
+    @Test func aJoinWithoutRoomForProofStaysHome() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        let long: [UInt8] = [253, 14] + [UInt8](repeating: 0, count: 12)
+        other.clientSends(
+            2000, 0, .syn, [2, 4, 5, 180, 4, 2, 3, 3, 7] + joinSYN(Multipath.token(Multipath.keyB)) + long)
+        #expect(!pair.client.takeSeen().contains(where: isJoin))
+    }
+
+    /// Another server that claims the same key (it went over the wire in clear) takes the token away.
+    @Test func aStolenKeyDoesNotMakeJoinsPlain() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let own = Endpoint(address: pair.a.address, port: 41_000)
+        pair.client.leave(own, stranger, 100, 0, .syn, mss + [30, 4, 1, 1])
+        pair.client.arrive(stranger, own, 200, 101, [.syn, .ack], mss + [30, 12, 1, 1] + Multipath.keyB)
+        pair.client.leave(own, stranger, 101, 201, .ack, [30, 20, 1, 1] + [3, 3, 3, 3, 3, 3, 3, 3] + Multipath.keyB)
+        _ = pair.client.takeWire()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        #expect(!pair.client.takeSeen().contains { isJoin($0) && !$0.hasENO })
+    }
+
+    /// The same where the thief speaks tcpcrypt: the join of the victim's connection is proved by the thief and carries the
+    /// victim's data to it.
+    @Test func aStolenKeyDoesNotHijackJoins() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let thief = Pair(port: 41_000, client: pair.client, server: TestHost(seed: 66))
+        Multipath(thief).connect()
+        // The join is meant for the victim's server; the thief sits on its path.
+        let other = Pair(port: 40_001, client: pair.client, server: thief.server)
+        Multipath(thief).join(other)
+        _ = thief.server.takeKernel()
+        other.clientSends(2001, 6001, [.ack, .psh], Multipath.dss, [1, 2, 3])
+        other.settle()
+        #expect(thief.server.takeKernel().flatMap(\.payload) != [1, 2, 3])
+    }
+}
+
+@Suite struct ReviewPlaintextTests {
+    /// Anybody's SYN absolves a flow that was encrypted when an earlier daemon died.
+    @Test func aForgedSYNDoesNotAbsolveACondemnedFlow() {
+        let host = TestHost(seed: 1)
+        let here = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
+        host.engine.condemn(
+            [CondemnedFlow(tuple: FlowTuple(local: here, remote: stranger), keys: MPTCPKeys(local: 1, remote: 2))],
+            now: host.now)
+        host.arrive(stranger, here, 4711, 0, .syn, mss)
+        host.leave(here, stranger, 100, 200, [.ack, .psh], [], Array("secret".utf8))
+        #expect(!host.takeSeen().contains { $0.payload == Array("secret".utf8) })
+    }
+
+    /// The same for a flow that ended in this daemon's time.
+    @Test func aForgedSYNDoesNotAbsolveADepartedFlow() {
+        let pair = Pair()
+        pair.connect()
+        guard let last = pair.wire.last(where: { $0.packet.source == pair.a }) else { return }
+        pair.server.arrive(pair.a, pair.b, last.sequence &+ UInt32(last.payload.count), 0, .rst)
+        pair.server.advance(milliseconds: 6000)
+        _ = pair.server.takeWire()
+        pair.server.arrive(pair.a, pair.b, 4711, 0, .syn, mss)
+        pair.serverSends(5001, 1001, [.ack, .psh], [], Array("secret".utf8))
+        #expect(!pair.server.takeSeen().contains { $0.payload == Array("secret".utf8) })
+    }
+
+    /// Between SYN-ACK and third ACK a SYN with another ISN takes the place of the flow: the kernel ignores it, the engine
+    /// goes plain, and Init1 becomes application data.
+    @Test func aForgedSYNDoesNotReplaceAHalfOpenConnection() {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, mss)
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], mss)
+        pair.settle()
+        pair.server.arrive(pair.a, pair.b, 4711, 0, .syn, mss)
+        _ = pair.server.takeKernel()
+        pair.clientSends(1001, 5001, .ack)
+        pair.settle()
+        #expect(pair.server.takeKernel().allSatisfy { $0.payload.isEmpty })
+        pair.serverSends(5001, 1001, [.ack, .psh], [], Array("banner".utf8))
+        #expect(!pair.server.takeSeen().contains { $0.payload == Array("banner".utf8) })
+    }
+
+    /// A clean stop takes MPTCP flows out of the journal, by which the daemon destroys the sockets that are left, without
+    /// destroying them: if the MP_FASTCLOSE gets lost, the kernel goes on in clear.
+    @Test func aCleanStopKeepsFlowsForTheFinalDestruction() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        pair.server.actions = []
+        pair.server.engine.shutDown(now: pair.server.now, into: &pair.server.output)
+        pair.server.drain()
+        let tuple = FlowTuple(local: pair.b, remote: pair.a)
+        let isForgotten = pair.server.actions.contains(.journalRemove(tuple))
+        let isDestroyed = pair.server.actions.contains(.destroySocket(tuple))
+        #expect(!isForgotten || isDestroyed)
+    }
+
+    /// A SYN repeated while the SYN-ACK waited in the queue: the rules give every SYN of ours the mark "plain", an outbound verdict
+    /// keeps it, and the table of marks saves it, so letting it pass takes an encrypted connection out of the queue.
+    @Test func aRepeatedSYNBehindItsSYNACKDoesNotPass() {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, mss)
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], mss)
+        pair.settle()
+        #expect(pair.client.takeKernel().last?.packet.flags == [.syn, .ack])
+        pair.clientSends(1000, 0, .syn, mss)
+        #expect(!pair.client.takeSeen().contains { $0.packet.flags.contains(.syn) })
+    }
+
+    /// A SYN-ACK that arrives while the daemon stops must not begin an encrypted connection.
+    @Test func nothingBecomesEncryptedWhileStopping() {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, mss)
+        pair.settle()
+        for _ in 0..<2 {
+            pair.client.engine.shutDown(now: pair.client.now, into: &pair.client.output)
+            pair.client.drain()
+        }
+        pair.serverSends(5000, 1001, [.syn, .ack], mss)
+        pair.settle()
+        pair.clientSends(1001, 5001, .ack)
+        #expect(!pair.client.takeSeen().contains { $0.hasENO || !$0.payload.isEmpty })
+    }
+}
+
+@Suite(.serialized) struct ReviewResourceTests {
+    private func syn(_ port: UInt16, _ sequence: UInt32) -> [UInt8] {
+        TestSegment(
+            source: Endpoint(address: stranger.address, port: port),
+            destination: Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80), sequence: sequence, flags: .syn,
+            options: mss + [69, 3, 0x23]
+        ).bytes
+    }
+
+    /// The queue of deadlines keeps replaced flows for 140 s each, beyond any limit of the table.
+    @Test func repeatedSYNsDoNotPileUp() {
+        let host = TestHost(seed: 1) { $0.maximumFlows = 1000 }
+        let before = residentMegabytes()
+        var number: UInt32 = 0
+        for sequence in 0..<100_000 as Range<UInt32> {
+            number += 1
+            host.engine.receive(
+                syn(9, sequence &* 7).span,
+                PacketMetadata(id: PacketID(queue: 1, number: number), direction: .inbound, mtu: 1500), now: host.now,
+                into: &host.output)
+            host.output.reset()
+        }
+        let grown = residentMegabytes() - before
+        print("100000 SYNs of one tuple: \(grown) MB")
+        #expect(grown < 30)
+    }
+
+    /// SYNs to closed ports: the kernel's reset ends each at once, the engine keeps it for 140 s.
+    @Test func refusedConnectionsLeaveTheTable() {
+        let host = TestHost(seed: 1) { $0.maximumFlows = 100 }
+        let here = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
+        for port in 1...100 as ClosedRange<UInt16> {
+            host.feed(syn(port, 1), .inbound)
+            host.leave(here, Endpoint(address: stranger.address, port: port), 0, 2, [.rst, .ack])
+        }
+        host.advance(milliseconds: 10_000)
+        _ = host.takeWire()
+        host.leave(Endpoint(address: here.address, port: 50_000), stranger, 1, 0, .syn, mss)
+        #expect(host.takeSeen().last?.hasENO == true)
+    }
+
+    /// Two strangers, before any key exchange, take all room for held packets from everybody else.
+    @Test func strangersDoNotStarveOthers() {
+        let pair = Pair()
+        for port in 1...2 as ClosedRange<UInt16> {
+            let attacker = HandMade(pair.server, port: port)
+            _ = attacker.openTCP()
+            pair.server.arrive(attacker.here, attacker.there, 1001, 5001, .ack, [69, 2])
+            let start = ContinuousClock.now
+            for index in 0..<8_192 as Range<UInt32> {
+                pair.server.arrive(
+                    attacker.here, attacker.there, 1003 &+ 2 &* index, 5001, .ack, [69, 2], [0])
+                if index % 1024 == 1023 { print("held \(index + 1): \(ContinuousClock.now - start)") }
+            }
+        }
+        _ = pair.server.takeWire()
+        _ = pair.server.takeKernel()
+        pair.server.advance(milliseconds: 600_000)
+        _ = pair.server.takeWire()
+        pair.connect()
+        _ = pair.server.takeKernel()
+        pair.clientSends(1001, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 4000))
+        pair.settle()
+        #expect(pair.server.takeKernel().flatMap(\.payload).count == 4000)
+    }
+
+    /// Cost of one more packet while many are held.
+    @Test func heldPacketsDoNotMakeEveryPacketDear() {
+        let host = TestHost(seed: 1)
+        let attacker = HandMade(host)
+        _ = attacker.openTCP()
+        host.arrive(attacker.here, attacker.there, 1001, 5001, .ack, [69, 2])
+        let cost = { (name: String, count: UInt32, body: (UInt32) -> Void) -> Duration in
+            let start = ContinuousClock.now
+            for index in 0..<count { body(index) }
+            let each = (ContinuousClock.now - start) / Int(count)
+            print("\(name): \(each) per packet")
+            _ = host.takeWire()
+            return each
+        }
+        let send = { (index: UInt32) in
+            host.arrive(attacker.here, attacker.there, 1003 &+ 2 &* index, 5001, .ack, [69, 2], [0])
+        }
+        let few = cost("first 100", 100, send)
+        for index in 100..<8_000 as Range<UInt32> { send(index) }
+        _ = host.takeWire()
+        let many = cost("last 100 of 8100", 100) { send(8_000 + $0) }
+        let again = cost("duplicates at 8100", 100) { send(8_000 + $0) }
+        #expect(many < few * 5)
+        #expect(again < few * 5)
+    }
+
+    /// Small frames behind a hole that closes: every frame is looked for from the first held packet on.
+    @Test func closingAHoleIsNotQuadratic() {
+        let host = TestHost(seed: 1)
+        let attacker = HandMade(host)
+        attacker.open()
+        let first = attacker.seq
+        let missing = attacker.frame([1])
+        for _ in 0..<2_000 {
+            let seq = attacker.seq
+            host.arrive(attacker.here, attacker.there, seq, 5001, .ack, [], attacker.frame([1]))
+        }
+        _ = host.takeWire()
+        let start = ContinuousClock.now
+        host.arrive(attacker.here, attacker.there, first, 5001, .ack, [], missing)
+        let time = ContinuousClock.now - start
+        print("2000 one-byte frames behind a hole: \(time) for the packet that closes it")
+        #expect(host.takeKernel().flatMap(\.payload).count == 2001)
+        #expect(time < .milliseconds(10))
+    }
+
+    /// Empty frames never move K, so nothing of the map is forgotten.
+    @Test func emptyFramesDoNotPileUp() {
+        let host = TestHost(seed: 1)
+        let attacker = HandMade(host)
+        attacker.open()
+        let before = residentMegabytes()
+        for _ in 0..<300 {
+            let seq = attacker.seq
+            let payload = (0..<3_000).flatMap { _ in attacker.frame() }
+            host.engine.receive(
+                TestSegment(
+                    source: attacker.here, destination: attacker.there, sequence: seq, acknowledgment: 5001,
+                    flags: .ack, payload: payload
+                ).bytes.span,
+                PacketMetadata(id: PacketID(queue: 0, number: 9), direction: .inbound, isGSO: true), now: host.now,
+                into: &host.output)
+            host.output.reset()
+        }
+        let grown = residentMegabytes() - before
+        print("900000 empty frames (18 MB on the wire): \(grown) MB, opened \(host.engine.counters.framesOpened)")
+        #expect(grown < 15)
+    }
+
+    /// Each frame with rekey = 1 makes two keys, a frame and a packet, kept until a peer that may never acknowledge does.
+    @Test func rekeyingIsBounded() {
+        let host = TestHost(seed: 1)
+        let attacker = HandMade(host)
+        attacker.open()
+        let count = 20_000
+        let start = ContinuousClock.now
+        var spent = Duration.zero
+        for _ in 0..<count / 1000 {
+            let seq = attacker.seq
+            let payload = (0..<1000).flatMap { _ in attacker.frame(rekey: true) }
+            let begin = ContinuousClock.now
+            host.arrive(attacker.here, attacker.there, seq, 5001, .ack, [], payload)
+            spent += ContinuousClock.now - begin
+        }
+        let answers = host.takeWire().count
+        print("\(count) rekeys: \(answers) packets injected, \(spent) in the engine of \(ContinuousClock.now - start)")
+        #expect(answers < 1000)
+    }
+
+    /// MSS 1: each byte of ciphertext becomes a packet (Linux has tcp_min_snd_mss against that, CVE-2019-11479).
+    @Test func aTinyMSSIsNotObeyed() {
+        let host = TestHost(seed: 1)
+        let attacker = HandMade(host)
+        let transcript = attacker.openTCP([2, 4, 0, 1, 4, 2])
+        let exchange = KeyExchangeA(
+            tep: .curve25519, aeads: [.aes128GCM], transcript: transcript, crypto: OpenSSLProvider(),
+            random: CountingRandom(99))
+        host.arrive(attacker.here, attacker.there, 1001, 5001, [.ack, .psh], [69, 2], exchange.init1)
+        _ = host.takeWire()
+        host.leave(
+            attacker.there, attacker.here, 5001, 1001, [.ack, .psh], [], [UInt8](repeating: 1, count: 6400))
+        let packets = host.takeWire().count
+        print("6400 bytes of the kernel at MSS 1: \(packets) packets")
+        #expect(packets < 400)
+    }
+}
+
+@Suite struct ReviewUnauthenticatedTests {
+    /// Plain TCP ignores what lies behind a FIN; here anybody's bytes there end the connection.
+    @Test func forgedBytesBehindTheFINDoNotAbort() {
+        let pair = Pair()
+        pair.connect()
+        pair.clientSends(1001, 5001, [.ack, .fin], [], [9])
+        pair.settle()
+        guard let last = pair.wire.last(where: { $0.packet.flags.contains(.fin) }) else { return }
+        let next = last.sequence &+ UInt32(last.payload.count) &+ 1
+        pair.server.arrive(
+            pair.a, pair.b, next, last.acknowledgment, .ack, [],
+            [0, 0, 17] + [UInt8](repeating: 0, count: 17))
+        #expect(!pair.server.actions.contains(.log(.aborted(FlowTuple(local: pair.b, remote: pair.a), .dataAfterFIN))))
+    }
+
+    /// A DATA_FIN on a bare acknowledgement is an end of file nobody signed.
+    @Test func aForgedDataFINDoesNotReachTheKernel() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        guard let last = pair.wire.last(where: { $0.packet.source == pair.a }) else { return }
+        _ = pair.server.takeKernel()
+        // DSS with DATA_FIN, 8-byte DSN and map: length 1, subflow sequence 0.
+        let dataFIN: [UInt8] = [30, 18, 0x20, 0x1c, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 1]
+        pair.server.arrive(
+            pair.a, pair.b, last.sequence &+ UInt32(last.payload.count), last.acknowledgment, .ack, dataFIN)
+        let seen = pair.server.takeKernel().contains { seen in
+            seen.options.ranges(of: 30).contains { seen.options.span[$0.lowerBound + 3] & 0x10 != 0 }
+        }
+        #expect(!seen)
+    }
+}
