@@ -40,7 +40,7 @@ extension Flow {
             abandonStuckFrame(segment, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
-        hear(packet, options, &output)
+        hear(packet, options, acknowledged, &output)
         if acknowledged >= send.acknowledgedW {
             noteAcknowledgement(acknowledged, Int(packet.window) << header.remoteScale, arrival.now)
         }
@@ -58,8 +58,12 @@ extension Flow {
     }
 
     /// The peer has answered: the empty ENO option has done its work (RFC 8547 section 4.6).
-    private func hear(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ output: inout Output) {
-        needsENO = false
+    ///
+    /// An acknowledgement of nothing may come of a straggler from an earlier connection, to a peer that still waits for ENO.
+    private func hear(
+        _ packet: TCPPacket, _ options: borrowing TCPOptions, _ acknowledged: Int, _ output: inout Output
+    ) {
+        if acknowledged > 0 || !packet.payload.isEmpty { needsENO = false }
         removalDeadline = isFinished ? removalDeadline : nil
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
@@ -151,7 +155,7 @@ extension Flow {
         let low = receive.map.k(standingBelow: segment.w.lowerBound)
         var high = receive.map.k(standingBelow: segment.w.upperBound)
         if let finK = receive.finK { high = min(high, finK) }
-        let fin = segment.isFIN && receive.finK != nil && high == receive.finK
+        let fin = segment.isFIN && receive.finK != nil && segment.w.upperBound == receive.signedEndW
         let start = min(max(low, receive.acknowledgedK), max(high, low))
         return (start..<max(start, high), fin)
     }

@@ -7,12 +7,17 @@ extension Flow {
     /// A segment without SYN from the local kernel.
     func outbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         lastActivity = arrival.now
-        if isUnconfirmed, !arrival.packet.flags.contains(.rst) {
-            // Whoever speaks now is the old connection, which has ended.
+        if isUnconfirmed, arrival.packet.sequenceLength > 0 {
+            // Whoever speaks now is the old connection, which has ended. What it answers to the SYN may pass: its peer
+            // ends it with a reset.
             output.actions.append(.destroySocket(tuple))
             return drop(arrival.metadata.id, &output)
         }
         switch phase {
+        case .accepting where accepting?.synAckSent != nil && !arrival.packet.flags.contains(.rst):
+            // What the kernel answers to stragglers of an earlier connection would tell the opener that ENO has arrived
+            // (RFC 8547 section 4.6).
+            drop(arrival.metadata.id, &output)
         case .opening, .accepting:
             // Only a reset can precede the end of the handshake here.
             output.actions.append(.accept(arrival.metadata.id, .undecided))
@@ -240,7 +245,7 @@ extension Flow {
         send.backlog.append(
             BacklogPacket(
                 k: send.queuedK, data: ArraySlice(data.extracting(sealed..<data.count).array()), isFIN: isFIN,
-                template: Self.headers(of: packet, bytes), packet: packet))
+                urgentK: urgent, template: Self.headers(of: packet, bytes), packet: packet))
     }
 
     /// Seals as much of `data`, which begins at the next K byte, as the peer's window takes; returns how much.
@@ -302,7 +307,7 @@ extension Flow {
     func flushBacklog(_ now: Instant, _ output: inout Output) {
         while var first = send.backlog.first, send.room > Frame.overhead || first.data.isEmpty {
             let start = send.nextW
-            let sealed = seal(first.data.span, fin: first.isFIN)
+            let sealed = seal(first.data.span, fin: first.isFIN, urgentK: first.urgentK)
             guard send.nextW > start else { return }
             let isFIN = send.finK != nil
             let w = start..<(isFIN ? send.nextW - 1 : send.nextW)

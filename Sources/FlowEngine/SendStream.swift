@@ -7,6 +7,8 @@ struct BacklogPacket: Sendable {
     var k: Int
     var data: ArraySlice<UInt8>
     var isFIN: Bool
+    /// K offset of the last urgent byte.
+    var urgentK: Int?
     var template: [UInt8]
     var packet: TCPPacket
 }

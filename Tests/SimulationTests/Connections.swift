@@ -46,15 +46,15 @@ extension Simulation {
 
     var applications: [Application] { client.applications + server.applications }
 
-    /// Runs until every application has sent and read everything, then lets stragglers pass.
-    func runToEnd(connections: Int, seconds: Int64 = 240) -> [String] {
+    /// Runs until every application has sent and read everything, then lets stragglers pass for `linger` milliseconds.
+    func runToEnd(connections: Int, seconds: Int64 = 240, linger: Int64 = 70_000) -> [String] {
         let isDone = run(seconds: seconds) {
             applications.count == 2 * connections && applications.allSatisfy(\.isComplete)
         }
         var failures: [String] = []
         if !isDone { failures.append("stalled after \(network.now.nanoseconds / 1_000_000_000) s: " + state) }
-        _ = run(seconds: 70) { false }
-        for host in [client, server] where host.pendingCount > 0 {
+        _ = run(milliseconds: linger) { false }
+        for host in [client, server] where host.pendingCount > 0 && linger >= 70_000 {
             failures.append("\(host.name): \(host.pendingCount) packets never answered")
         }
         return failures
@@ -67,6 +67,16 @@ extension Simulation {
                 + " read \(application.received)/\(application.plan.peerTotal) end \(application.sawEnd)"
                 + " \(application.socket.state) \(application.socket.failure?.rawValue ?? "")"
         }.joined(separator: "; ") + " events A \(client.eventText) B \(server.eventText)"
+    }
+
+    /// The urgent pointer arrives where the peer meant it (RFC 8548 section 3.7).
+    var urgentFailures: [String] {
+        [(client, server), (server, client)].flatMap { from, to in
+            zip(from.applications, to.applications).compactMap { sender, receiver in
+                sender.socket.urgentEnd == receiver.socket.peerUrgentEnd
+                    ? nil : "urgent up to \(sender.socket.urgentEnd), seen up to \(receiver.socket.peerUrgentEnd)"
+            }
+        }
     }
 
     /// What is missing where both hosts should have encrypted everything.

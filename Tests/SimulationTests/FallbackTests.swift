@@ -15,9 +15,9 @@ import Testing
         [69, 3, 0x7f],
     ]
 
-    @Test(arguments: Runs.seeds(240)) func middleboxes(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(5_000)) func middleboxes(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "middleboxes") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 5)
+            var random = SeededRandom(seed: seed &* 64 &+ 5)
             var setup = Simulation.Setup.drawn(&random)
             let segment: HandshakeSegment = random.pick([.syn, .synAck])
             var replacement = random.pick(Self.replacements)
@@ -28,9 +28,9 @@ import Testing
     }
 
     /// One of the hosts has no daemon, or one that does not want to encrypt.
-    @Test(arguments: Runs.seeds(120)) func unawarePeer(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(2_500)) func unawarePeer(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "unawarePeer") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 6)
+            var random = SeededRandom(seed: seed &* 64 &+ 6)
             var setup = Simulation.Setup.drawn(&random)
             switch random.int(0...3) {
             case 0: setup.client.hasEngine = false
@@ -61,9 +61,9 @@ import Testing
     }
 
     /// A third ACK that loses its option: the opener encrypts already, so the connection ends with an error.
-    @Test(arguments: Runs.seeds(60)) func strippedThirdAck(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(1_500)) func strippedThirdAck(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "strippedThirdAck") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 7)
+            var random = SeededRandom(seed: seed &* 64 &+ 7)
             var setup = Simulation.Setup.drawn(&random)
             setup.meddling = (.thirdAck, nil)
             // Fragments of Init1 are not recognizable.

@@ -6,9 +6,9 @@ import Testing
 /// an end of file that the peer did not sign.
 @Suite struct HostileTests {
     /// Altered data and forged data packets: a connection heals, or ends with an error.
-    @Test(arguments: Runs.seeds(250)) func forgedData(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(6_000)) func forgedData(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "forgedData") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 11)
+            var random = SeededRandom(seed: seed &* 64 &+ 11)
             var hostility = Hostility()
             hostility.corruption = random.pick([0, 0.01, 0.05])
             hostility.forgery = random.pick([0, 0.02, 0.1])
@@ -25,9 +25,9 @@ import Testing
     }
 
     /// Resets, ends of file, acknowledgements and flags of every kind as well: only what is delivered counts.
-    @Test(arguments: Runs.seeds(250)) func forgedControl(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(6_000)) func forgedControl(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "forgedControl") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 12)
+            var random = SeededRandom(seed: seed &* 64 &+ 12)
             var hostility = Hostility()
             hostility.forgesControl = true
             hostility.corruption = random.pick([0, 0.01])
@@ -39,7 +39,8 @@ import Testing
                 simulation.applications.count == 2
                     && (simulation.applications.allSatisfy(\.isComplete) || simulation.isBroken)
             }
-            return Report(failures: simulation.gravest, trace: simulation.network.trace.lines)
+            return Report(
+                failures: simulation.gravest, trace: simulation.network.trace.lines, coverage: simulation.coverage)
         }
     }
 

@@ -4,9 +4,9 @@ import Testing
 
 /// Resets of applications and of the daemon: an error at both ends, never an end of file.
 @Suite struct ResetTests {
-    @Test(arguments: Runs.seeds(150)) func reset(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(4_000)) func reset(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "reset") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 9)
+            var random = SeededRandom(seed: seed &* 64 &+ 9)
             let setup = Simulation.Setup.drawn(&random, isClean: random.chance(0.6))
             var plans = ApplicationPlan.pair(
                 &random, toServer: random.logarithmic(1000...60_000), toClient: random.logarithmic(1000...60_000))
@@ -19,9 +19,9 @@ import Testing
     }
 
     /// A clean stop of one daemon in the middle of it all.
-    @Test(arguments: Runs.seeds(100)) func daemonStops(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(2_500)) func daemonStops(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "daemonStops") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 10)
+            var random = SeededRandom(seed: seed &* 64 &+ 10)
             let setup = Simulation.Setup.drawn(&random, isClean: random.chance(0.6))
             var plans = ApplicationPlan.pair(
                 &random, toServer: random.logarithmic(10_000...200_000), toClient: random.logarithmic(1000...60_000))

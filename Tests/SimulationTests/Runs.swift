@@ -1,6 +1,7 @@
 import FlowEngine
 import Foundation
 import OpenSSLProvider
+import Synchronization
 import TestSupport
 import Testing
 
@@ -8,35 +9,78 @@ import Testing
 struct Report {
     var failures: [String] = []
     var trace: [String] = []
+    var coverage: Coverage = [:]
 }
 
 /// How many runs there are, and with which seeds.
 ///
-/// `TCPCRYPT_RUNS` scales their number (1 is the default, 0.1 a tenth), `TCPCRYPT_SEED` runs one seed only, and
-/// `TCPCRYPT_TRACE=1` prints the packets of a run that failed.
+/// `TCPCRYPT_RUNS` scales their number (1 is the default: about a minute on four cores, a fiftieth of the runs in a debug
+/// build), `TCPCRYPT_START` is the first seed (0), `TCPCRYPT_SEED` runs one seed only, and `TCPCRYPT_TRACE=1` prints the
+/// packets of a run that failed.
 enum Runs {
     private static let environment = ProcessInfo.processInfo.environment
-    private static let scale = environment["TCPCRYPT_RUNS"].flatMap(Double.init) ?? 1
+    private static let scale = environment["TCPCRYPT_RUNS"].flatMap(Double.init) ?? defaultScale
+    private static let first = environment["TCPCRYPT_START"].flatMap { UInt64($0) } ?? 0
     private static let onlySeed = environment["TCPCRYPT_SEED"].flatMap { UInt64($0) }
     static let isTracing = environment["TCPCRYPT_TRACE"] == "1"
-    private static let chunk = 10
+    private static let chunk = 20
+
+    #if DEBUG
+        private static let defaultScale = 0.05
+    #else
+        private static let defaultScale = 1.0
+    #endif
 
     /// Seeds in portions, so that portions run side by side.
     static func seeds(_ count: Int) -> [Range<UInt64>] {
         if let onlySeed { return [onlySeed..<onlySeed + 1] }
         let all = max(1, Int(Double(count) * scale))
-        return stride(from: 0, to: all, by: chunk).map { UInt64($0)..<UInt64(min(all, $0 + chunk)) }
+        return stride(from: 0, to: all, by: chunk).map {
+            first + UInt64($0)..<first + UInt64(min(all, $0 + chunk))
+        }
     }
 
     /// Runs each seed and records what failed. A failing run is repeated with its trace where that is wanted.
     static func each(_ seeds: Range<UInt64>, _ name: String, _ body: (UInt64, Bool) -> Report) {
         for seed in seeds {
             let report = body(seed, false)
+            Tally.shared.count(name, report.coverage)
             guard !report.failures.isEmpty else { continue }
             let text = report.failures.prefix(12).joined(separator: "\n  ")
-            Issue.record("\(name): TCPCRYPT_SEED=\(seed)\n  \(text)")
+            Issue.record("\(name): \(command(seed, name))\n  \(text)")
             if isTracing { print("--- \(name) seed \(seed)\n" + body(seed, true).trace.joined(separator: "\n")) }
         }
+    }
+
+    /// What repeats one run with its packets.
+    private static func command(_ seed: UInt64, _ name: String) -> String {
+        "TCPCRYPT_SEED=\(seed) TCPCRYPT_TRACE=1 swift test -c release -Xswiftc -enable-testing"
+            + " --scratch-path .build-test --filter '/\(name)[(]'"
+    }
+}
+
+/// Counts the runs of all tests, and prints them when the process ends.
+final class Tally: Sendable {
+    static let shared = Tally()
+    private let state = Mutex((runs: [String: Int](), coverage: Coverage()))
+
+    private init() {
+        atexit { Tally.shared.printSummary() }
+    }
+
+    func count(_ name: String, _ coverage: Coverage) {
+        state.withLock { state in
+            state.runs[name, default: 0] += 1
+            state.coverage.merge(coverage, uniquingKeysWith: +)
+        }
+    }
+
+    private func printSummary() {
+        let (runs, coverage) = state.withLock { $0 }
+        let each = runs.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+        print("simulation: \(runs.values.reduce(0, +)) seeded runs (\(each))")
+        let happenings = Happening.allCases.map { "\($0.rawValue) \(coverage[$0, default: 0])" }
+        print("simulation covered: \(happenings.joined(separator: ", "))")
     }
 }
 
@@ -54,7 +98,8 @@ extension Simulation {
     }
 
     /// The report of a run: `failures` and whatever may never happen.
-    func report(_ failures: [String]) -> Report {
-        Report(failures: failures + violations, trace: network.trace.lines)
+    func report(_ failures: [String], mayBePlain: Bool = false) -> Report {
+        let violations = violations.filter { !mayBePlain || !$0.hasPrefix("plaintext") }
+        return Report(failures: failures + violations, trace: network.trace.lines, coverage: coverage)
     }
 }

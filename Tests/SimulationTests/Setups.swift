@@ -68,6 +68,7 @@ extension KernelConfiguration {
         kernel.defersThirdAck = random.chance(0.1)
         kernel.dropRate = random.chance(0.1) ? 0.01 : 0
         kernel.reboundaryRate = random.pick([0, 0.3, 0.8])
+        kernel.urgentRate = random.pick([0, 0, 0, 0.1])
         return kernel
     }
 }

@@ -4,29 +4,29 @@ import Testing
 
 /// Streams of every size and pace over paths of every kind arrive whole, and encrypted.
 @Suite struct TransferTests {
-    @Test(arguments: Runs.seeds(600)) func bulk(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(12_000)) func bulk(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "bulk") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 1)
+            var random = SeededRandom(seed: seed &* 64 &+ 1)
             let setup = Simulation.Setup.drawn(&random)
             let plans = ApplicationPlan.pair(
                 &random, toServer: random.logarithmic(0...300_000), toClient: random.logarithmic(0...300_000))
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.connect([plans])
             let failures = simulation.runToEnd(connections: 1)
-            return simulation.report(failures + simulation.encryptionFailures)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
         }
     }
 
     /// Requests and answers in turn, either side speaking first.
-    @Test(arguments: Runs.seeds(300)) func interactive(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(6_000)) func interactive(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "interactive") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 2)
+            var random = SeededRandom(seed: seed &* 64 &+ 2)
             let setup = Simulation.Setup.drawn(&random)
             let plans = Self.dialogue(&random)
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.connect([plans])
             let failures = simulation.runToEnd(connections: 1)
-            return simulation.report(failures + simulation.encryptionFailures)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
         }
     }
 
@@ -51,9 +51,9 @@ import Testing
     }
 
     /// One side closes long before the other, which goes on writing.
-    @Test(arguments: Runs.seeds(250)) func halfClose(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(5_000)) func halfClose(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "halfClose") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 3)
+            var random = SeededRandom(seed: seed &* 64 &+ 3)
             let setup = Simulation.Setup.drawn(&random)
             var plans = ApplicationPlan.pair(
                 &random, toServer: random.logarithmic(0...30_000), toClient: random.logarithmic(0...60_000))
@@ -65,14 +65,14 @@ import Testing
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.connect([plans])
             let failures = simulation.runToEnd(connections: 1)
-            return simulation.report(failures + simulation.encryptionFailures)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
         }
     }
 
     /// The model itself, without engines: what fails here is no engine's fault.
-    @Test(arguments: Runs.seeds(100)) func withoutEngines(_ seeds: Range<UInt64>) {
+    @Test(arguments: Runs.seeds(2_000)) func withoutEngines(_ seeds: Range<UInt64>) {
         Runs.each(seeds, "withoutEngines") { seed, trace in
-            var random = SeededRandom(seed: seed &* 8 &+ 4)
+            var random = SeededRandom(seed: seed &* 64 &+ 4)
             var setup = Simulation.Setup.drawn(&random)
             setup.client.hasEngine = false
             setup.server.hasEngine = false
@@ -81,7 +81,8 @@ import Testing
             let simulation = Simulation(seed: random.next(), setup, trace: trace)
             simulation.record.mayBePlain = true
             simulation.connect([plans])
-            return simulation.report(simulation.runToEnd(connections: 1))
+            let failures = simulation.runToEnd(connections: 1)
+            return simulation.report(failures + simulation.urgentFailures)
         }
     }
 }

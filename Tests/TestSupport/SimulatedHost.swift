@@ -245,7 +245,11 @@ public final class SimulatedHost {
         guard let parsed = packet.parsed else { return }
         network.trace.note(now, "\(name) <K \(Trace.describe(packet))")
         let tuple = FlowTuple(local: parsed.destination, remote: parsed.source)
-        if let socket = sockets[tuple], socket.state != .closed { return socket.receive(packet, now: now) }
+        if let socket = sockets[tuple], socket.state != .closed {
+            guard socket.yields(to: parsed, TCPOptions(parsed, of: packet.bytes.span)) else {
+                return socket.receive(packet, now: now)
+            }
+        }
         guard !parsed.flags.contains(.rst) else { return }
         guard PacketBuilder.hasValidChecksums(packet.bytes, parsed) || packet.hasPartialChecksum else { return }
         let options = TCPOptions(parsed, of: packet.bytes.span)

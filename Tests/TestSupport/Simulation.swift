@@ -95,9 +95,20 @@ public final class Simulation {
 
     // MARK: Judgement
 
+    /// What happened at either host.
+    public var coverage: Coverage {
+        var all: Coverage = [:]
+        for socket in client.allSockets + server.allSockets { all.merge(socket.coverage, uniquingKeysWith: +) }
+        return all
+    }
+
     /// Runs until `isDone` or for so many virtual seconds; returns whether it was done.
     public func run(seconds: Int64, isDone: () -> Bool) -> Bool {
-        network.run(until: network.now.adding(milliseconds: seconds * 1000), isDone: isDone)
+        run(milliseconds: seconds * 1000, isDone: isDone)
+    }
+
+    public func run(milliseconds: Int64, isDone: () -> Bool) -> Bool {
+        network.run(until: network.now.adding(milliseconds: milliseconds), isDone: isDone)
     }
 
     /// Everything that went wrong and may never.

@@ -9,7 +9,7 @@ public struct Hostility: Sendable {
     public var forgery = 0.0
     /// The chance per packet that bytes that are hardly a packet come along.
     public var garbage = 0.0
-    /// Whether forged packets may also reset, finish and acknowledge: then nothing need ever complete.
+    /// Whether forged packets may also reset and acknowledge: then nothing need ever complete.
     public var forgesControl = false
     /// Forged packets at most: a connection may be aborted after too many.
     public var limit = 40
@@ -68,17 +68,21 @@ public final class Attacker: NetworkDevice {
         var header = TCPHeader(parsed)
         var payload = ArraySlice(random.bytes(random.int(1...1200)))
         header.flags = [.ack, .psh]
-        switch random.int(0...(hostility.forgesControl ? 7 : 3)) {
+        switch random.int(0...(hostility.forgesControl ? 8 : 4)) {
         case 0: break
         case 1: header.sequence = header.sequence + random.int(0...40_000)
         case 2: header.sequence = header.sequence + random.int(-3000...3000)
         case 3: return earlier.isEmpty ? packet.bytes : random.pick(earlier).bytes
         case 4:
+            // An end of file that nobody signed.
+            header.flags = [.fin, .ack]
+            payload = []
+        case 5:
             header.flags = [.rst, .ack]
             payload = []
             if random.chance(0.5) { header.sequence = header.sequence + random.int(1...5000) }
-        case 5: header.flags = [.fin, .ack]
-        case 6:
+        case 6: header.flags = [.fin, .ack]
+        case 7:
             header.acknowledgment = header.acknowledgment + random.int(-20_000...200_000)
             header.window = UInt16(random.int(0...65_535))
             payload = []

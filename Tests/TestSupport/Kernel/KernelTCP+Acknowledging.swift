@@ -60,6 +60,9 @@ extension KernelTCP {
     }
 
     private func advance(to ack: Int, _ now: Instant) {
+        if scoreboard.segments.contains(where: { $0.range.lowerBound < ack && ack < $0.range.upperBound }) {
+            note(.partialAck)
+        }
         let (count, sample) = scoreboard.acknowledge(ack)
         una = ack
         backoff = 0

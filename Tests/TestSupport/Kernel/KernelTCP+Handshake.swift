@@ -57,6 +57,7 @@ extension KernelTCP {
         advertisedEdge = max(advertisedEdge, 0)
         let offered = options.maximumSegmentSize
         peerMSS = Int(offered ?? 536)
+        if peerMSS != configuration.mtu - (tuple.local.address.isIPv6 ? 60 : 40) { note(.smallerPeerMSS) }
         let offersSACK = options.contains(TCPOptionKind.sackPermitted)
         usesSACK = configuration.usesSACK && offersSACK
         if configuration.usesTimestamps, let value = options.timestamps?.value {
@@ -81,7 +82,12 @@ extension KernelTCP {
             if isAcked { die(.reset) }
             return
         }
-        guard packet.flags.contains([.syn, .ack]), isAcked else { return }
+        guard isAcked else {
+            // An old connection of the peer's, in TIME-WAIT or half open: this ends it (RFC 9293 section 3.5.1).
+            if packet.flags.contains(.ack) { refuseInSynSent(packet, now) }
+            return
+        }
+        guard packet.flags.contains(.syn) else { return }
         negotiate(packet, options)
         una = 0
         sndNxt = 0
@@ -100,6 +106,10 @@ extension KernelTCP {
         if subflow?.mustWait ?? false { retransmitDeadline = now.adding(milliseconds: 200) }
         armKeepAlive(now)
         transmit(now)
+    }
+
+    private func refuseInSynSent(_ packet: TCPPacket, _ now: Instant) {
+        emit(at: outOrigin.offset(of: packet.acknowledgment, near: 0), flags: [.rst], options: TCPOptions(), now: now)
     }
 
     /// Returns whether the packet completed the handshake and shall be processed further.

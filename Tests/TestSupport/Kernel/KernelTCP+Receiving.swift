@@ -10,7 +10,8 @@ extension KernelTCP {
             if !wire.isForged { violations.append("bad checksum") }
             return
         }
-        if random.chance(configuration.dropRate), mayDrop(packet) { return }
+        if random.chance(configuration.dropRate), mayDrop(packet) { return note(.kernelDrop) }
+        if wire.segmentSize != nil { note(.superPacketIn) }
         switch state {
         case .synSent: receiveInSynSent(packet, wire.bytes, now)
         case .synReceived:
@@ -26,8 +27,22 @@ extension KernelTCP {
         !packet.flags.contains(.syn) && !(subflow?.mustWait ?? false)
     }
 
+    /// Whether a SYN begins a new connection where this one lingers in TIME-WAIT (RFC 6191, RFC 9293 section 3.6.1).
+    func yields(to packet: TCPPacket, _ options: borrowing TCPOptions) -> Bool {
+        guard state == .timeWait, packet.flags.contains(.syn), packet.flags.isDisjoint(with: [.ack, .rst]) else {
+            return false
+        }
+        let isLater = inOrigin.offset(of: packet.sequence, near: rcvNxt) > rcvNxt
+        let isYounger = options.timestamps.map { usesTimestamps && Int32(bitPattern: $0.value &- tsRecent) > 0 }
+        guard isLater || isYounger ?? false else { return false }
+        note(.reuse)
+        state = .closed
+        return true
+    }
+
     private func receiveInTimeWait(_ packet: TCPPacket, _ now: Instant) {
         if packet.flags.contains(.rst) {
+            // Linux does not mind the assassination of TIME-WAIT (RFC 1337).
             if packet.sequence == inOrigin.sequence(at: rcvNxt) { state = .closed }
         } else if packet.sequenceLength > 0 || !isAcceptable(packet) {
             sendAck(now)
@@ -129,6 +144,7 @@ extension KernelTCP {
         rcvNxt += more.count
         unacknowledgedSegments += (data.count + mss - 1) / mss
         if let peerFIN, rcvNxt == peerFIN, !hasReceivedFIN {
+            if sndNxt > writeEnd, una <= writeEnd { note(.simultaneousClose) }
             hasReceivedFIN = true
             rcvNxt += 1
             return sendAck(now)

@@ -82,10 +82,12 @@ extension KernelTCP {
 
     /// Sends the segment at `index` again, perhaps with other boundaries: cut, or with its neighbours.
     func retransmit(at index: Int, _ now: Instant) {
-        retransmissions += 1
+        note(.retransmission)
+        let count = scoreboard.segments.count
         if random.chance(configuration.reboundaryRate) { cut(at: index) }
         var last = index
         if random.chance(configuration.reboundaryRate) { last = mergeable(from: index) }
+        if last > index || count != scoreboard.segments.count { note(.otherBoundaries) }
         let segments = scoreboard.segments
         for position in index...last {
             scoreboard.segments[position].isRetransmitted = segments[position].isLost
@@ -132,6 +134,7 @@ extension KernelTCP {
 
     /// Sends whatever little the window takes, or a probe.
     func probeWindow(_ now: Instant) {
+        note(.windowProbe)
         let length = min(writeEnd - sndNxt, rightEdge - sndNxt, mss - 40)
         if length > 0, length + sndNxt < writeEnd || !isShutDown {
             sendFirst(sndNxt..<sndNxt + length, segment: length, now)

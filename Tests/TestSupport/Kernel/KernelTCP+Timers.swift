@@ -14,7 +14,10 @@ extension KernelTCP {
         if isDue(\.retransmitDeadline, now) { retransmissionTimeout(now) }
         if isDue(\.persistDeadline, now) { persistTimeout(now) }
         if isDue(\.keepAliveDeadline, now) {
-            if scoreboard.isEmpty { emit(at: sndNxt - 1, flags: [.ack], now: now) }
+            if scoreboard.isEmpty {
+                note(.keepAlive)
+                emit(at: sndNxt - 1, flags: [.ack], now: now)
+            }
             armKeepAlive(now)
         }
     }
@@ -66,6 +69,7 @@ extension KernelTCP {
         guard !scoreboard.isEmpty else { return }
         if isTailProbe {
             isTailProbe = false
+            note(.tailProbe)
             retransmit(at: scoreboard.segments.count - 1, now)
             retransmitDeadline = now.adding(milliseconds: retransmissionTimeoutMilliseconds)
             return
@@ -75,6 +79,7 @@ extension KernelTCP {
         slowStartThreshold = max(2, congestionWindow / 2)
         congestionWindow = 1
         recoveryPoint = sndNxt
+        note(scoreboard.segments.first?.isSacked ?? false ? .reneging : .timeout)
         scoreboard.markAllLost()
         mustRetransmitOne = true
         transmit(now)

@@ -83,7 +83,7 @@ public final class KernelTCP {
     var keepAliveDeadline: Instant?
     var timeWaitDeadline: Instant?
     var lastChallenge: Instant?
-    public internal(set) var retransmissions = 0
+    public internal(set) var coverage: Coverage = [:]
 
     public init(
         _ configuration: KernelConfiguration, tuple: FlowTuple, isOpener: Bool, stream: PatternStream,
@@ -100,6 +100,8 @@ public final class KernelTCP {
         congestionWindow = Double(configuration.initialWindow)
         timestampOffset = self.random.chance(0.3) ? 0xffff_f000 : UInt32(truncatingIfNeeded: self.random.next())
     }
+
+    func note(_ happening: Happening) { coverage[happening, default: 0] += 1 }
 
     // MARK: The socket interface
 
@@ -165,6 +167,7 @@ public final class KernelTCP {
         keepAliveDeadline = nil
         state = .timeWait
         timeWaitDeadline = now.adding(milliseconds: closedFirst ? 60_000 : 0)
+        if closedFirst { note(.timeWait) }
     }
 
     private var closedFirst: Bool { finSentFirst }
@@ -200,12 +203,21 @@ public final class KernelTCP {
             noteAckSent()
         }
         if urgentEnd > offset, urgentEnd - offset < 0xffff, !payload.isEmpty {
+            note(.urgent)
             header.flags.insert(.urg)
             header.urgentPointer = UInt16(urgentEnd - offset)
         }
+        noteSent(offset, payload.count, header.flags, segmentSize)
         let bytes = PacketBuilder.packet(
             from: tuple.local, to: tuple.remote, header, options: options, payload: payload, checksum: .leftToKernel)
         outbox.append(WirePacket(bytes, segmentSize: segmentSize, hasPartialChecksum: true))
+    }
+
+    private func noteSent(_ offset: Int, _ count: Int, _ flags: TCPFlags, _ segmentSize: Int?) {
+        if segmentSize != nil { note(.superPacketOut) }
+        if flags.contains(.rst) { note(.reset) }
+        let isBehindWrap = outOrigin.sequence(at: offset + count).rawValue < outOrigin.sequence(at: offset).rawValue
+        if count > 0, isBehindWrap { note(.wrap) }
     }
 
     private func noteAckSent() {
@@ -241,6 +253,7 @@ public final class KernelTCP {
             option.append(bigEndian: inOrigin.sequence(at: block.upperBound).rawValue)
         }
         options.append(option)
+        note(dsack == nil ? .sack : .dsack)
     }
 
     /// The window to announce now: never less than announced before.
@@ -253,6 +266,7 @@ public final class KernelTCP {
         if units << shift < promised { units = (promised + (1 << shift) - 1) >> shift }
         units = min(units, 0xffff)
         advertisedEdge = max(advertisedEdge, rcvNxt + units << shift)
+        if units == 0, state == .established { note(.zeroWindow) }
         return UInt16(units)
     }
 
