@@ -94,8 +94,15 @@ struct Multipath {
         #expect(pair.server.takeKernel().flatMap(\.payload) == [1, 2, 3])
     }
 
-    @Test func aJoinWithoutProofIsRefused() {
+    /// Also where other joins hide it: the kernel would take the last token, and a join's shape by its length alone.
+    @Test(
+        arguments: [
+            [], [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 12), [30, 12, 0x10, 1, 0, 0, 0, 7, 0, 0, 0, 78],
+        ] as [[UInt8]])
+    func aJoinWithoutProofIsRefused(disguise: [UInt8]) {
         let pair = Pair()
+        // Token 7 is that of a plain connection.
+        pair.server.engine.adoptPlain(tokens: [(local: 7, remote: 8)])
         let multipath = Multipath(pair)
         multipath.connect()
         _ = pair.server.takeKernel()
@@ -103,7 +110,7 @@ struct Multipath {
         let syn = TestSegment(
             source: Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9), destination: pair.b, sequence: 1,
             flags: .syn,
-            options: Multipath.synOptions([30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77]))
+            options: disguise + [30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77])
         pair.server.feed(syn.bytes, .inbound)
         #expect(pair.server.takeKernel().isEmpty)
         let answer = pair.server.takeWire().compactMap { Seen($0) }.first
