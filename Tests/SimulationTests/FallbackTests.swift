@@ -15,8 +15,8 @@ import Testing
         [69, 3, 0x7f],
     ]
 
-    @Test(arguments: Runs.seeds(5_000)) func middleboxes(_ seeds: Range<UInt64>) {
-        Runs.each(seeds, "middleboxes") { seed, trace in
+    @Test(arguments: Runs.seeds(5_000)) func middleboxes(_ seeds: Range<UInt64>) async {
+        await Runs.each(seeds, "middleboxes") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 5)
             var setup = Simulation.Setup.drawn(&random)
             let segment: HandshakeSegment = random.pick([.syn, .synAck])
@@ -28,8 +28,8 @@ import Testing
     }
 
     /// One of the hosts has no daemon, or one that does not want to encrypt.
-    @Test(arguments: Runs.seeds(2_500)) func unawarePeer(_ seeds: Range<UInt64>) {
-        Runs.each(seeds, "unawarePeer") { seed, trace in
+    @Test(arguments: Runs.seeds(2_500)) func unawarePeer(_ seeds: Range<UInt64>) async {
+        await Runs.each(seeds, "unawarePeer") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 6)
             var setup = Simulation.Setup.drawn(&random)
             switch random.int(0...3) {
@@ -61,8 +61,8 @@ import Testing
     }
 
     /// A third ACK that loses its option: the opener encrypts already, so the connection ends with an error.
-    @Test(arguments: Runs.seeds(1_500)) func strippedThirdAck(_ seeds: Range<UInt64>) {
-        Runs.each(seeds, "strippedThirdAck") { seed, trace in
+    @Test(arguments: Runs.seeds(1_500)) func strippedThirdAck(_ seeds: Range<UInt64>) async {
+        await Runs.each(seeds, "strippedThirdAck") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 7)
             var setup = Simulation.Setup.drawn(&random)
             setup.meddling = (.thirdAck, nil)

@@ -5,8 +5,8 @@ import Testing
 
 /// MPTCP connections: joins by NEXTKEY from either end, and joins that must not be.
 @Suite struct JoinTests {
-    @Test(arguments: Runs.seeds(6_000)) func joins(_ seeds: Range<UInt64>) {
-        Runs.each(seeds, "joins") { seed, trace in
+    @Test(arguments: Runs.seeds(6_000)) func joins(_ seeds: Range<UInt64>) async {
+        await Runs.each(seeds, "joins") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 13)
             let isClean = random.chance(0.5)
             var setup = Simulation.Setup.drawn(&random, isClean: isClean)
@@ -31,8 +31,8 @@ import Testing
     }
 
     /// An outsider who knows the token, because it travelled in clear.
-    @Test(arguments: Runs.seeds(2_000)) func hijack(_ seeds: Range<UInt64>) {
-        Runs.each(seeds, "hijack") { seed, trace in
+    @Test(arguments: Runs.seeds(2_000)) func hijack(_ seeds: Range<UInt64>) async {
+        await Runs.each(seeds, "hijack") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 14)
             let setup = Simulation.Setup.drawn(&random, isClean: true)
             let simulation = Simulation(seed: random.next(), setup, trace: trace)

@@ -23,7 +23,7 @@ enum Runs {
     private static let first = environment["TCPCRYPT_START"].flatMap { UInt64($0) } ?? 0
     private static let onlySeed = environment["TCPCRYPT_SEED"].flatMap { UInt64($0) }
     static let isTracing = environment["TCPCRYPT_TRACE"] == "1"
-    private static let chunk = 20
+    private static let portions = 8
 
     #if DEBUG
         private static let defaultScale = 0.05
@@ -31,18 +31,21 @@ enum Runs {
         private static let defaultScale = 1.0
     #endif
 
-    /// Seeds in portions, so that portions run side by side.
+    /// Seeds in a few portions that run side by side.
     static func seeds(_ count: Int) -> [Range<UInt64>] {
         if let onlySeed { return [onlySeed..<onlySeed + 1] }
         let all = max(1, Int(Double(count) * scale))
-        return stride(from: 0, to: all, by: chunk).map {
-            first + UInt64($0)..<first + UInt64(min(all, $0 + chunk))
+        let portion = (all + portions - 1) / portions
+        return stride(from: 0, to: all, by: portion).map {
+            first + UInt64($0)..<first + UInt64(min(all, $0 + portion))
         }
     }
 
     /// Runs each seed and records what failed. A failing run is repeated with its trace where that is wanted.
-    static func each(_ seeds: Range<UInt64>, _ name: String, _ body: (UInt64, Bool) -> Report) {
+    static func each(_ seeds: Range<UInt64>, _ name: String, _ body: (UInt64, Bool) -> Report) async {
         for seed in seeds {
+            // Other tests wait for the same few threads.
+            await Task.yield()
             let report = body(seed, false)
             Tally.shared.count(name, report.coverage)
             guard !report.failures.isEmpty else { continue }
