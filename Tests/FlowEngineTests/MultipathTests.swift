@@ -119,6 +119,27 @@ struct Multipath {
         #expect(pair.server.engine.counters.joinsRefused == 1)
     }
 
+    /// The kernel may have forgotten the first SYN (a reset, a full backlog) and take the second for it.
+    @Test(
+        arguments: [
+            [], [69, 3, 0x23], [30, 4, 1, 1], [30, 4, 1, 1, 69, 3, 0x23], [30, 12, 0x10, 1, 0, 0, 0, 7, 0, 0, 0, 78],
+        ] as [[UInt8]])
+    func aJoinThatPosesAsARepetitionIsNotDelivered(first: [UInt8]) {
+        let pair = Pair()
+        pair.server.engine.adoptPlain(tokens: [(local: 7, remote: 8)])
+        Multipath(pair).connect()
+        _ = pair.server.takeKernel()
+        let attacker = Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9)
+        let join = [30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77]
+        for options in [first, first, join, first, join] {
+            let syn = TestSegment(source: attacker, destination: pair.b, sequence: 1, flags: .syn, options: options)
+            pair.server.feed(syn.bytes, .inbound)
+            let delivered = pair.server.takeKernel().map { $0.options.joinToken }
+            #expect(options == join ? delivered.isEmpty : delivered.allSatisfy { $0 == nil || $0 == 7 })
+            pair.server.advance(milliseconds: 1000)
+        }
+    }
+
     @Test func aJoinToAnUnknownTokenIsRefusedAtBothEnds() {
         let pair = Pair()
         let multipath = Multipath(pair)
