@@ -2,6 +2,9 @@
 ///
 /// A client sends a ``ControlRequest`` and reads a ``ControlResponse``, as often as it likes.
 public enum ControlProtocol {
+    /// Of the daemon and its tools, which are released together.
+    public static let productVersion = "0.1.0"
+
     /// Where the daemon listens unless told otherwise. Daemons in different network namespaces that share `/run`
     /// each need a path of their own.
     public static let defaultSocketPath = "/run/tcpcryptd/control.sock"

@@ -7,6 +7,8 @@ struct SocketFile {
     let listener: FileDescriptor
     /// Device and inode of the name, so that nobody else's socket is removed.
     private let identity: Identity?
+    /// Its directory, where this server made it.
+    private let ownDirectory: String?
 
     private struct Identity: Equatable {
         var device: UInt64
@@ -18,7 +20,7 @@ struct SocketFile {
     ///
     /// A socket that an earlier process left behind is replaced only if nobody answers on it.
     init(listeningOn path: String) throws(ControlServerError) {
-        let directory = try Self.lockedDirectory(of: path)
+        let (directory, ownDirectory) = try Self.lockedDirectory(of: path)
         defer { SystemCalls.close(directory) }
         let address = try Self.address(path)
         try Self.removeStale(path, address)
@@ -37,22 +39,28 @@ struct SocketFile {
         self.path = path
         self.listener = listener
         identity = Self.identity(of: path)
+        self.ownDirectory = ownDirectory
     }
 
-    /// Stops listening and removes the name if it is still ours.
+    /// Stops listening and removes the name if it is still ours, and the directory if it was made for it and is empty.
     func remove() {
         SystemCalls.close(listener)
         if let identity, Self.identity(of: path) == identity { unsafe unlink(path) }
+        if let ownDirectory { unsafe rmdir(ownDirectory) }
     }
 
-    /// The directory of `path`, locked against another daemon that starts at the same moment.
-    private static func lockedDirectory(of path: String) throws(ControlServerError) -> FileDescriptor {
+    /// The directory of `path`, locked against another daemon that starts at the same moment, and its name if it was
+    /// made just now.
+    private static func lockedDirectory(
+        of path: String
+    ) throws(ControlServerError) -> (FileDescriptor, made: String?) {
         let parent = FilePath(path).removingLastComponent()
         let name = parent.isEmpty ? "." : parent.string
-        guard unsafe mkdir(name, 0o700) == 0 || errno == EEXIST else { throw .last("mkdir \(name)", path) }
+        let isMade = unsafe mkdir(name, 0o700) == 0
+        guard isMade || errno == EEXIST else { throw .last("mkdir \(name)", path) }
         guard let directory = SystemCalls.openDirectory(name) else { throw .last("open \(name)", path) }
         for _ in 0..<100 {
-            if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return directory }
+            if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return (directory, isMade ? name : nil) }
             usleep(10_000)
         }
         SystemCalls.close(directory)

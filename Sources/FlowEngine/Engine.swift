@@ -101,7 +101,9 @@ public struct Engine: ~Copyable {
         // No kernel sends these (RFC 9293 section 3.5); whatever they are for, it is nothing good.
         guard !flags.contains(.rst), !flags.contains(.fin) else { return drop(arrival.metadata, &output) }
         if flags.contains(.ack) { return dispatchSYNACK(bytes, tuple, arrival, &output) }
-        if plainFlows.contains(tuple, initial: arrival.packet.sequence) {
+        // A repetition; but whatever the first SYN was, a join is judged on its own.
+        let isRepeated = plainFlows.contains(tuple, initial: arrival.packet.sequence)
+        if isRepeated, TCPOptions(arrival.packet, of: bytes).joinToken == nil {
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)

@@ -38,10 +38,14 @@ extension Flow {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
         if phase == .accepting && accepting == nil {
+            joinToken = options.joinToken
             let remoteOffer = remember(syn: packet, options, .inbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
             header.mtu = arrival.metadata.mtu
             judge(packet, options, remoteOffer, arrival.now, &output)
+        } else if options.joinToken != joinToken {
+            // Not the SYN that was judged. The kernel may have lost that one, and would take this one for the first.
+            return drop(arrival.metadata.id, &output)
         }
         removalDeadline = removalDeadline ?? arrival.now.adding(milliseconds: FlowTime.halfOpen)
         switch phase {

@@ -62,6 +62,8 @@ final class Flow {
     var mptcp: MPTCPConnection?
     var isJoin = false
     var joinRandom: UInt32 = 0
+    /// The token in the SYN from the wire that was judged.
+    var joinToken: UInt32?
     var offersCapable = false
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false

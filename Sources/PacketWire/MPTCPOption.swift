@@ -66,6 +66,12 @@ extension TCPOptions {
         return found
     }
 
+    /// The token of the connection that a SYN asks to join; nil where it is no join.
+    public var joinToken: UInt32? {
+        guard case .joinSYN(let token, _) = mptcpOption(isSYN: true) else { return nil }
+        return token
+    }
+
     /// Whether a SYN may be an MP_JOIN to anyone: any MPTCP option of that subtype, whatever its length.
     public var mayBeJoin: Bool {
         ranges(of: TCPOptionKind.mptcp).contains { $0.count >= 3 && span[$0.lowerBound + 2] >> 4 == 1 }

@@ -22,11 +22,11 @@ public enum TcpcryptClientError: Error, Sendable, Hashable, CustomStringConverti
     public var description: String {
         switch self {
         case .notRunning(let path):
-            "nobody listens on \(path): is tcpcryptd running? A daemon with another socket is reached with --control"
+            "nobody listens on \(path): start tcpcryptd, or name the socket of a running one with --control"
         case .notPermitted(let path):
             "not permitted to open \(path): only the user of tcpcryptd may; try with sudo"
         case .timeout(let path):
-            "tcpcryptd does not answer on \(path): it is stopped or overloaded"
+            "tcpcryptd does not answer on \(path): it is stopped or overloaded; try again, or see its log"
         case .disconnected(let path):
             "tcpcryptd closed \(path) before it answered: see its log"
         case .malformed(let path, let reason):

@@ -16,7 +16,8 @@ struct Tcpcryptctl: AsyncParsableCommand {
             counters        the daemon's counters alone
 
             Each network namespace has a daemon of its own: reach another one with --control.
-            """)
+            """,
+        version: ControlProtocol.productVersion)
 
     @Argument(help: "What to do.")
     var verb = ControlRequest.status
@@ -35,7 +36,10 @@ struct Tcpcryptctl: AsyncParsableCommand {
             Terminal.complain("tcpcryptctl: \(error)")
             throw ExitCode(1)
         }
-        print(json ? response.payload.text : HumanText(style: Terminal.style).text(of: response))
+        guard Terminal.show(json ? response.payload.text : HumanText(style: Terminal.style).text(of: response)) else {
+            Terminal.complain("tcpcryptctl: standard output takes no more: is the disk full?")
+            throw ExitCode(1)
+        }
     }
 }
 

@@ -21,10 +21,18 @@ enum Style {
 
 /// The process's own terminal.
 enum Terminal {
-    /// Colour on a terminal only, and not where `NO_COLOR` is set to anything (no-color.org).
+    /// Colour on a terminal only, and not where `NO_COLOR` is set to anything (no-color.org) or the terminal is dumb.
     static var style: Style {
-        let refused = unsafe getenv("NO_COLOR").map { unsafe $0.pointee != 0 } ?? false
+        let refused =
+            unsafe getenv("NO_COLOR").map { unsafe $0.pointee != 0 } ?? false
+            || getenv("TERM").map { unsafe strcmp($0, "dumb") == 0 } ?? false
         return isatty(STDOUT_FILENO) == 1 && !refused ? .colour : .plain
+    }
+
+    /// A line to standard output; false where it could not be written whole.
+    static func show(_ text: String) -> Bool {
+        print(text)
+        return fflush(nil) == 0
     }
 
     /// A line to standard error.

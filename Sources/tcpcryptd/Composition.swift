@@ -26,7 +26,7 @@ extension TcpcryptDaemon {
         var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel ?? settings.logLevel
         let service = try DaemonService(
-            settings: settings, socket: control ?? ControlProtocol.defaultSocketPath, logger: logger)
+            settings: settings, socket: control, logger: logger)
         // What the group logs at lower levels is about its own workings.
         var groupLogger = logger
         groupLogger.logLevel = max(.warning, logger.logLevel)
@@ -58,7 +58,7 @@ struct DaemonService: Service {
             Engine(configuration: configuration.engine, crypto: OpenSSLProvider(), random: SystemRandom())
         }
         control = ControlServer(path: socket, logger: logger) { request in
-            await daemon.answer(request, version: DaemonVersion.current)
+            await daemon.answer(request, version: ControlProtocol.productVersion)
         }
         self.daemon = daemon
         self.socket = socket

@@ -1,5 +1,6 @@
 import Configuration
 import ControlProtocol
+import Glibc
 import SystemPackage
 
 /// Reads typed settings and says exactly what is wrong with a bad one.
@@ -10,6 +11,7 @@ struct SettingsReader {
 
     /// - Parameter optional: whether the file may be absent, which means no settings.
     init(path: String, optional: Bool) async throws(SettingsError) {
+        try Self.requireReadable(path, optional: optional)
         do {
             let provider = try await FileProvider<StrictJSONSnapshot>(
                 filePath: FilePath(path), allowMissing: optional)
@@ -21,6 +23,18 @@ struct SettingsReader {
             throw .unreadable(path: path, reason: "cannot be read: \(error)")
         }
         self.path = path
+    }
+
+    /// Says in the system's words why a file cannot be read: the library's are for programmers.
+    private static func requireReadable(_ path: String, optional: Bool) throws(SettingsError) {
+        var status = stat()
+        var code = unsafe stat(path, &status) == 0 && access(path, R_OK) == 0 ? 0 : errno
+        if code == ENOENT, optional { return }
+        if code == 0, status.st_mode & S_IFMT == S_IFDIR { code = EISDIR }
+        if code != 0 {
+            throw .unreadable(
+                path: path, reason: "cannot be read: \(Errno(rawValue: code)); name a settings file with --config")
+        }
     }
 
     /// Refuses keys that nobody reads.

@@ -14,15 +14,20 @@ struct TcpcryptDaemon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tcpcryptd",
         abstract: "Encrypts TCP and MPTCP connections with tcpcrypt (RFC 8548) where the peer does too.",
-        version: DaemonVersion.current)
+        version: ControlProtocol.productVersion)
 
-    @Option(help: ArgumentHelp("Settings file (JSON).", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "Settings file (JSON). (default: \(DaemonSettings.defaultPath), if it exists)", valueName: "file"))
     var config: String?
 
     @Option(help: ArgumentHelp("Path of the control socket.", valueName: "socket"))
-    var control: String?
+    var control = ControlProtocol.defaultSocketPath
 
-    @Option(help: "trace, debug, info, notice, warning, error or critical.", transform: Self.level)
+    @Option(
+        help: ArgumentHelp(
+            "\(Self.levels). (default: the file's log_level, else info)", valueName: "level"),
+        transform: Self.level)
     var logLevel: Logger.Level?
 
     func run() async throws {
@@ -34,16 +39,14 @@ struct TcpcryptDaemon: AsyncParsableCommand {
         }
     }
 
+    private static let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+
     private static func level(_ text: String) throws -> Logger.Level {
         guard let level = Logger.Level(rawValue: text.lowercased()) else {
-            throw ValidationError("no such log level: \(text)")
+            throw ValidationError("give one of \(levels)")
         }
         return level
     }
-}
-
-enum DaemonVersion {
-    static let current = "0.1.0"
 }
 
 /// One line for the person at the terminal or the service manager.

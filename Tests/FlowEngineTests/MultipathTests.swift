@@ -94,8 +94,15 @@ struct Multipath {
         #expect(pair.server.takeKernel().flatMap(\.payload) == [1, 2, 3])
     }
 
-    @Test func aJoinWithoutProofIsRefused() {
+    /// Also where other joins hide it: the kernel would take the last token, and a join's shape by its length alone.
+    @Test(
+        arguments: [
+            [], [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 12), [30, 12, 0x10, 1, 0, 0, 0, 7, 0, 0, 0, 78],
+        ] as [[UInt8]])
+    func aJoinWithoutProofIsRefused(disguise: [UInt8]) {
         let pair = Pair()
+        // Token 7 is that of a plain connection.
+        pair.server.engine.adoptPlain(tokens: [(local: 7, remote: 8)])
         let multipath = Multipath(pair)
         multipath.connect()
         _ = pair.server.takeKernel()
@@ -103,13 +110,34 @@ struct Multipath {
         let syn = TestSegment(
             source: Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9), destination: pair.b, sequence: 1,
             flags: .syn,
-            options: Multipath.synOptions([30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77]))
+            options: disguise + [30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77])
         pair.server.feed(syn.bytes, .inbound)
         #expect(pair.server.takeKernel().isEmpty)
         let answer = pair.server.takeWire().compactMap { Seen($0) }.first
         #expect(answer?.packet.flags == [.rst, .ack])
         #expect(answer?.acknowledgment == 2)
         #expect(pair.server.engine.counters.joinsRefused == 1)
+    }
+
+    /// The kernel may have forgotten the first SYN (a reset, a full backlog) and take the second for it.
+    @Test(
+        arguments: [
+            [], [69, 3, 0x23], [30, 4, 1, 1], [30, 4, 1, 1, 69, 3, 0x23], [30, 12, 0x10, 1, 0, 0, 0, 7, 0, 0, 0, 78],
+        ] as [[UInt8]])
+    func aJoinThatPosesAsARepetitionIsNotDelivered(first: [UInt8]) {
+        let pair = Pair()
+        pair.server.engine.adoptPlain(tokens: [(local: 7, remote: 8)])
+        Multipath(pair).connect()
+        _ = pair.server.takeKernel()
+        let attacker = Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9)
+        let join = [30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77]
+        for options in [first, first, join, first, join] {
+            let syn = TestSegment(source: attacker, destination: pair.b, sequence: 1, flags: .syn, options: options)
+            pair.server.feed(syn.bytes, .inbound)
+            let delivered = pair.server.takeKernel().map { $0.options.joinToken }
+            #expect(options == join ? delivered.isEmpty : delivered.allSatisfy { $0 == nil || $0 == 7 })
+            pair.server.advance(milliseconds: 1000)
+        }
     }
 
     @Test func aJoinToAnUnknownTokenIsRefusedAtBothEnds() {
