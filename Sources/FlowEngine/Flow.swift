@@ -98,6 +98,10 @@ final class Flow {
     var lastRedelivery: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
+    /// When the wire last brought anything.
+    var lastHeard: Instant
+    /// When held packets have to go if nothing is heard.
+    var heldDeadline: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -127,6 +131,7 @@ final class Flow {
         phase = isOpener ? .opening : .accepting
         handshakeStarted = now
         lastActivity = now
+        lastHeard = now
     }
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
@@ -136,7 +141,7 @@ final class Flow {
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {
-        [engineDeadline, progressDeadline, redeliveryDeadline, removalDeadline].compactMap(\.self).min()
+        [engineDeadline, progressDeadline, redeliveryDeadline, heldDeadline, removalDeadline].compactMap(\.self).min()
     }
 
     /// Ordinary TCP from now on (RFC 8547 section 4.6).
