@@ -113,6 +113,8 @@ final class Flow {
     var removalDeadline: Instant?
     /// The earliest entry of this flow in the engine's queue of deadlines.
     var scheduled: Instant?
+    /// The latest one, which need not be entered again.
+    var latestScheduled: Instant?
 
     var traffic = Traffic()
 
@@ -141,7 +143,15 @@ final class Flow {
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {
-        [engineDeadline, progressDeadline, redeliveryDeadline, heldDeadline, removalDeadline].compactMap(\.self).min()
+        var next = Self.earlier(engineDeadline, progressDeadline)
+        next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, heldDeadline)
+        return Self.earlier(next, removalDeadline)
+    }
+
+    private static func earlier(_ a: Instant?, _ b: Instant?) -> Instant? {
+        guard let a, let b else { return a ?? b }
+        return min(a, b)
     }
 
     /// Ordinary TCP from now on (RFC 8547 section 4.6).
