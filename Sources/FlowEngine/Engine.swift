@@ -135,6 +135,11 @@ public struct Engine: ~Copyable {
         let isOutbound = arrival.metadata.direction == .outbound
         let initial = isOutbound ? flow.outOrigin.initial : flow.inOrigin.initial
         let isSimultaneous = flow.phase == .opening && !isOutbound
+        if arrival.packet.sequence == initial, flow.isFinished || flow.isReset {
+            // A straggler of a connection that is over: the kernel would take it for a new one.
+            drop(arrival.metadata, &output)
+            return nil
+        }
         if arrival.packet.sequence == initial || isSimultaneous { return false }
         let isLive = (flow.phase == .keyExchange || flow.phase == .encrypted) && !flow.isReset && !flow.isFinished
         if isLive && !isOutbound {
@@ -220,6 +225,8 @@ public struct Engine: ~Copyable {
         guard let next = flow.nextDeadline else { return }
         if let scheduled = flow.scheduled, scheduled <= next { return }
         flow.scheduled = next
+        if flow.latestScheduled == next { return }
+        flow.latestScheduled = max(flow.latestScheduled ?? next, next)
         deadlines.insert(Deadline(at: next, flow: flow))
     }
 
@@ -250,6 +257,7 @@ public struct Engine: ~Copyable {
         while let first = deadlines.min, first.at <= now {
             deadlines.removeMin()
             let flow = first.flow
+            if flow.latestScheduled == first.at { flow.latestScheduled = nil }
             guard flow.scheduled == first.at, flows[flow.tuple] === flow else { continue }
             flow.scheduled = nil
             if flow.handleDeadlines(now: now, &output) {

@@ -17,6 +17,8 @@ enum FlowTime {
     /// How long after an acknowledgement a packet may still be on its way that was sent without knowing of it.
     static let stuckFrame: Int64 = 60_000
     static let stuckFrameAskedFor: Int64 = 300_000
+    /// How long packets are held for a sender that is silent: longer than it may wait before it tries again.
+    static let held: Int64 = 180_000
     static let betweenChallenges: Int64 = 500
     static let idleBeforeReconcile: Int64 = 60_000
 }
@@ -75,6 +77,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        heldDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
     }
@@ -104,6 +107,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
 
@@ -148,6 +152,21 @@ extension Flow {
 
     // MARK: Time
 
+    /// A sender that has gone must not fill the queue with what it left behind.
+    func forgetHeld(_ now: Instant, _ output: inout Output) {
+        heldDeadline = nil
+        guard !receive.held.isEmpty, receive.promisedW <= receive.nextW else { return }
+        let due = lastHeard.adding(milliseconds: FlowTime.held)
+        guard due <= now else {
+            heldDeadline = due
+            return
+        }
+        for held in receive.removeAllHeld() {
+            host.heldPackets -= 1
+            drop(held.id, &output)
+        }
+    }
+
     func note(roundTripSince start: Instant, _ now: Instant) {
         roundTrip = max(1_000_000, min(now.nanoseconds &- start.nanoseconds, 3_000_000_000))
     }
@@ -173,6 +192,7 @@ extension Flow {
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
+        if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         return true
     }
 

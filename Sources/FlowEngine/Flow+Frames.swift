@@ -163,6 +163,7 @@ extension Flow {
         let before = receive.contiguousW
         receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
+        heldDeadline = heldDeadline ?? arrival.now.adding(milliseconds: FlowTime.held)
         let isBeyondHole = segment.w.lowerBound > before
         if receive.contiguousW > before || segment.w.lowerBound <= receive.nextW {
             consumeHeld(arrival.now, &output)

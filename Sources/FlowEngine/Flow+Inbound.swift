@@ -7,6 +7,7 @@ extension Flow {
     /// A segment without SYN from the wire.
     func inbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         lastActivity = arrival.now
+        lastHeard = arrival.now
         switch phase {
         case .opening:
             // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.

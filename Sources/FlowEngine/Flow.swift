@@ -100,6 +100,10 @@ final class Flow {
     var lastRedelivery: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
+    /// When the wire last brought anything.
+    var lastHeard: Instant
+    /// When held packets have to go if nothing is heard.
+    var heldDeadline: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -111,6 +115,8 @@ final class Flow {
     var removalDeadline: Instant?
     /// The earliest entry of this flow in the engine's queue of deadlines.
     var scheduled: Instant?
+    /// The latest one, which need not be entered again.
+    var latestScheduled: Instant?
 
     var traffic = Traffic()
 
@@ -129,6 +135,7 @@ final class Flow {
         phase = isOpener ? .opening : .accepting
         handshakeStarted = now
         lastActivity = now
+        lastHeard = now
     }
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
@@ -138,7 +145,15 @@ final class Flow {
     var isFinished: Bool { send.isFinished && receive.isFinished }
 
     var nextDeadline: Instant? {
-        [engineDeadline, progressDeadline, redeliveryDeadline, removalDeadline].compactMap(\.self).min()
+        var next = Self.earlier(engineDeadline, progressDeadline)
+        next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, heldDeadline)
+        return Self.earlier(next, removalDeadline)
+    }
+
+    private static func earlier(_ a: Instant?, _ b: Instant?) -> Instant? {
+        guard let a, let b else { return a ?? b }
+        return min(a, b)
     }
 
     /// Ordinary TCP from now on (RFC 8547 section 4.6).

@@ -21,7 +21,10 @@ extension Simulation {
                 local: Endpoint(address: address(client, clientAddress), port: clientPort + UInt16(index)),
                 remote: Endpoint(address: remote, port: serverPort))
         }
+        var accepted: Set<FlowTuple> = []
         server.onAccept = { [unowned self] tuple, _ in
+            // What an attacker opens once this connection is dead is a connection of its own.
+            guard setup.hostility == nil || accepted.insert(tuple).inserted else { return nil }
             guard let index = tuples.firstIndex(where: { $0.local == tuple.remote }) else { return nil }
             let plan = plans[index].server
             return (socket(tuple, isOpener: false, plan, setup.server.kernel), plan)
@@ -47,7 +50,7 @@ extension Simulation {
     var applications: [Application] { client.applications + server.applications }
 
     /// Runs until every application has sent and read everything, then lets stragglers pass for `linger` milliseconds.
-    func runToEnd(connections: Int, seconds: Int64 = 240, linger: Int64 = 70_000) -> [String] {
+    func runToEnd(connections: Int, seconds: Int64 = 600, linger: Int64 = 70_000) -> [String] {
         let isDone = run(seconds: seconds) {
             applications.count == 2 * connections && applications.allSatisfy(\.isComplete)
         }

@@ -43,7 +43,7 @@ import Testing
         _ = simulation.run(seconds: 300) {
             simulation.applications.count == 2 && simulation.applications.allSatisfy { $0.socket.failure != nil }
         }
-        _ = simulation.run(seconds: 100) { false }
+        _ = simulation.run(seconds: 200) { false }
         var failures: [String] = []
         let isClean = setup.toServer.loss == 0 && setup.toClient.loss == 0
         for host in [simulation.client, simulation.server] where host.pendingCount > 0 {

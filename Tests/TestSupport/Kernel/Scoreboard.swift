@@ -30,8 +30,10 @@ struct Scoreboard {
     mutating func acknowledge(_ offset: Int) -> (count: Int, sample: Instant?) {
         var count = 0
         var sample: Instant?
+        var isAmbiguous = false
         while let first = segments.first, first.range.upperBound <= offset {
             if !first.wasRetransmitted && !first.isSacked { sample = first.sentAt }
+            isAmbiguous = isAmbiguous || first.wasRetransmitted
             if !first.wasRetransmitted { newestDelivered = max(newestDelivered, first.sentAt) }
             segments.removeFirst()
             count += 1
@@ -39,7 +41,8 @@ struct Scoreboard {
         if let first = segments.first, first.range.lowerBound < offset {
             segments[0].range = offset..<first.range.upperBound
         }
-        return (count, sample)
+        // What filled a hole says nothing about what came before it (RFC 6298 section 3).
+        return (count, isAmbiguous ? nil : sample)
     }
 
     /// Notes a SACK block; only whole segments count. Returns how many are new.
