@@ -15,7 +15,7 @@ final class RawClient: Sendable {
                 unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        var patience = timeval(tv_sec: 60, tv_usec: 0)
+        var patience = timeval(tv_sec: 300, tv_usec: 0)
         _ = unsafe setsockopt(
             descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -31,7 +31,7 @@ final class RawClient: Sendable {
     /// No more will be sent.
     func finishSending() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
-    /// Everything until the server closes; "TIMEOUT" where it does not within a minute.
+    /// Everything until the server closes; "TIMEOUT" where it does not within five minutes.
     func readToEnd() async -> String {
         await onThread {
             var text: [UInt8] = []
@@ -55,12 +55,12 @@ final class RawClient: Sendable {
         }
     }
 
-    /// Waits, without reading, until the server has closed its end; false where it does not within a minute.
+    /// Waits, without reading, until the server has closed its end; false where it does not within five minutes.
     func waitUntilDropped() async -> Bool {
         await onThread {
             // Without events asked for, poll tells only of a hang-up.
             var wanted = pollfd(fd: self.descriptor, events: 0, revents: 0)
-            return unsafe poll(&wanted, 1, 60_000) == 1
+            return unsafe poll(&wanted, 1, 300_000) == 1
         }
     }
 

@@ -8,13 +8,13 @@ import Testing
 /// A server on a socket in a directory of its own, for the time of `body`.
 struct ServerFixture {
     let path: String
-    var client: TcpcryptClient { TcpcryptClient(path, patience: Self.minute) }
+    var client: TcpcryptClient { TcpcryptClient(path, patience: Self.long) }
 
     /// Longer than anything takes while other tests keep every core and every thread of the tasks' pool busy.
-    static let minute = Duration.seconds(60)
+    static let long = Duration.seconds(300)
 
     static func run(
-        patience: Duration = minute, handlerPatience: Duration = minute,
+        patience: Duration = long, handlerPatience: Duration = long,
         answer: @escaping @Sendable (ControlRequest) async -> ControlResponse = { Samples.answer($0) },
         _ body: (ServerFixture) async throws -> Void
     ) async throws {
@@ -54,9 +54,9 @@ struct ServerFixture {
         #expect(isUp, "the server listens")
     }
 
-    /// Asks until `condition` holds; false where it does not within a minute.
+    /// Asks until `condition` holds; false where it does not within five minutes.
     static func waits(until condition: () async -> Bool) async -> Bool {
-        let end = ContinuousClock.now + minute
+        let end = ContinuousClock.now + long
         while ContinuousClock.now < end {
             if await condition() { return true }
             try? await Task.sleep(for: .milliseconds(10))
