@@ -41,6 +41,8 @@ struct PacketLoop: ~Copyable {
         self.routes = routes
         self.mailbox = mailbox
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
+        // Before the first packet: the rules of the earlier daemon lead its flows into our queues at once.
+        self.engine.condemn(self.executor.journal.condemned, now: now)
     }
 
     /// Serves until ``end()``, or until a queue fails.
@@ -153,9 +155,8 @@ extension PacketLoop {
 extension PacketLoop {
     var time: Instant { now }
 
-    /// Takes over what an earlier daemon left: its encrypted flows are reset, plain MPTCP connections stay plain.
+    /// MPTCP connections that an earlier daemon, or none, left plain stay plain.
     mutating func adopt(_ survey: SocketSurvey) {
-        engine.condemn(executor.journal.condemned, now: now)
         engine.adoptPlain(tokens: survey.plainTokens(except: executor.journal.condemned))
     }
 

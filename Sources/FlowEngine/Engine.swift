@@ -1,3 +1,4 @@
+import DequeModule
 import HeapModule
 import PacketWire
 public import Tcpcrypt
@@ -13,6 +14,9 @@ public struct Engine: ~Copyable {
     /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
     private var deadlines = Heap<Deadline>()
+    /// Acceptors in the order of their SYNs: where the table is full, the oldest that is still half-open makes way.
+    private var halfOpen: Deque<FlowID> = []
+    private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
     public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
@@ -61,7 +65,7 @@ public struct Engine: ~Copyable {
     private mutating func dispatch(
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
-        guard let flow = flows[tuple] else { return receiveStray(tuple, arrival, &output) }
+        guard let flow = flows[tuple] else { return receiveStray(bytes, tuple, arrival, &output) }
         switch arrival.metadata.direction {
         case .outbound: flow.outbound(bytes, arrival, &output)
         case .inbound: flow.inbound(bytes, arrival, &output)
@@ -70,7 +74,9 @@ public struct Engine: ~Copyable {
     }
 
     /// A packet of a connection the engine does not track: plain, unless it was encrypted before a restart.
-    private mutating func receiveStray(_ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output) {
+    private mutating func receiveStray(
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) {
         let isOutbound = arrival.metadata.direction == .outbound
         if departed.contains(tuple) {
             // It was encrypted and has ended; whoever speaks now does not know it.
@@ -81,13 +87,26 @@ public struct Engine: ~Copyable {
             }
             return drop(arrival.metadata, &output)
         }
-        guard condemned.contains(tuple) else {
-            return output.actions.append(.accept(arrival.metadata.id, .plain))
-        }
+        guard condemned.contains(tuple) else { return judgeStray(bytes, tuple, arrival, &output) }
         switch arrival.metadata.direction {
         case .outbound: condemned.outbound(arrival.packet, tuple, host, &output)
         case .inbound: condemned.inbound(arrival.packet, arrival.metadata, tuple, host, &output)
         }
+        drop(arrival.metadata, &output)
+    }
+
+    /// Ordinary TCP, unless it says that it is something else: the rest of a join that nobody here has judged, or the
+    /// third ACK of an opener that encrypts.
+    private func judgeStray(
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) {
+        let options = TCPOptions(arrival.packet, of: bytes)
+        let isJoin = options.mayBeJoin && !plainFlows.contains(tuple)
+        let isInbound = arrival.metadata.direction == .inbound
+        guard isJoin || (isInbound && options.contains(ENO.optionKind) && !arrival.packet.flags.contains(.syn)) else {
+            return output.actions.append(.accept(arrival.metadata.id, .plain))
+        }
+        if isInbound { host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output) }
         drop(arrival.metadata, &output)
     }
 
@@ -107,7 +126,7 @@ public struct Engine: ~Copyable {
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)
-        let isNew = replaceOld(tuple, arrival, &output)
+        let isNew = replaceOld(bytes, tuple, arrival, &output)
         guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds) : flows[tuple] }) else { return }
         guard let flow else {
             guard !succeeds else { return drop(arrival.metadata, &output) }
@@ -128,7 +147,7 @@ public struct Engine: ~Copyable {
     ///
     /// - Returns: whether the SYN opens a connection; nil where it must not and has been answered.
     private mutating func replaceOld(
-        _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) -> Bool? {
         plainFlows.remove(tuple)
         guard let flow = flows[tuple] else { return true }
@@ -148,6 +167,11 @@ public struct Engine: ~Copyable {
             drop(arrival.metadata, &output)
             return nil
         }
+        if flow.hasPromisedEncryption, !isOutbound, !flow.isReset {
+            // Whoever forged this must not undo the promise; the kernel tells whether it takes it for a new beginning.
+            flow.passOtherSYN(bytes, arrival, &output)
+            return nil
+        }
         remove(flow, now: arrival.now, &output)
         return true
     }
@@ -161,12 +185,36 @@ public struct Engine: ~Copyable {
     /// - Parameter succeeds: whether the old connection may be alive in the local kernel, whatever came from the wire.
     private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool) -> Flow? {
         if !succeeds { forgetOld(tuple) }
+        if flows.count >= host.configuration.maximumFlows { evictHalfOpen(arrival.now) }
         guard flows.count < host.configuration.maximumFlows else { return nil }
-        let flow = Flow(
-            host: host, tuple: tuple, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
+        nextSerial += 1
+        let id = FlowID(tuple: tuple, serial: nextSerial)
+        let flow = Flow(host: host, id: id, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
         flow.isUnconfirmed = succeeds
         flows[tuple] = flow
+        if !flow.isOpener { noteHalfOpen(id) }
         return flow
+    }
+
+    private func isHalfOpen(_ id: FlowID) -> Bool {
+        guard let flow = flows[id.tuple], flow.id == id else { return false }
+        return flow.phase == .accepting || flow.phase == .observing
+    }
+
+    private mutating func noteHalfOpen(_ id: FlowID) {
+        halfOpen.append(id)
+        guard halfOpen.count > 2 * host.configuration.maximumFlows else { return }
+        // Most have left that state long since.
+        halfOpen = halfOpen.filter { isHalfOpen($0) }
+    }
+
+    /// The oldest half-open acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
+    private mutating func evictHalfOpen(_ now: Instant) {
+        while let id = halfOpen.popFirst() {
+            guard isHalfOpen(id), let flow = flows[id.tuple] else { continue }
+            if flow.hasPromisedEncryption { departed.insert(id.tuple) }
+            return forget(flow, now: now)
+        }
     }
 
     /// The kernel itself has begun a new connection.
@@ -185,13 +233,19 @@ public struct Engine: ~Copyable {
     private mutating func dispatchSYNACK(
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
-        guard let flow = flows[tuple] else { return receiveStray(tuple, arrival, &output) }
+        guard let flow = flows[tuple] else { return receiveStray(bytes, tuple, arrival, &output) }
         if flow.isUnconfirmed, arrival.metadata.direction == .outbound {
             guard arrival.packet.acknowledgment == flow.inOrigin.sequence(at: 0) else {
                 return drop(arrival.metadata, &output)
             }
             flow.isUnconfirmed = false
             forgetOld(tuple)
+        }
+        let answersOther = arrival.packet.acknowledgment != flow.inOrigin.sequence(at: 0)
+        if arrival.metadata.direction == .outbound, flow.hasPromisedEncryption, answersOther {
+            // The kernel has begun anew, with the SYN that was passed without its ENO option.
+            remove(flow, now: arrival.now, &output)
+            return output.actions.append(.accept(arrival.metadata.id, .undecided))
         }
         switch (arrival.metadata.direction, flow.isOpener) {
         case (.outbound, false): flow.sendSYNACK(bytes, arrival, &output)
@@ -227,17 +281,33 @@ public struct Engine: ~Copyable {
         flow.scheduled = next
         if flow.latestScheduled == next { return }
         flow.latestScheduled = max(flow.latestScheduled ?? next, next)
-        deadlines.insert(Deadline(at: next, flow: flow))
+        deadlines.insert(Deadline(at: next, id: flow.id))
+        if deadlines.count > 4 * flows.count + Self.deadlinesToSpare { discardOldDeadlines() }
+    }
+
+    private static let deadlinesToSpare = 4096
+
+    /// Flows that were replaced or removed leave their entries behind.
+    private mutating func discardOldDeadlines() {
+        deadlines = Heap(
+            flows.values.lazy.compactMap { flow in
+                flow.latestScheduled = flow.scheduled
+                return flow.scheduled.map { Deadline(at: $0, id: flow.id) }
+            })
     }
 
     private mutating func remove(_ flow: Flow, now: Instant, _ output: inout Output) {
         flow.dropHeld(&output)
-        if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
-        flow.removalDeadline = nil
         if flow.isJournaled {
             departed.insert(flow.tuple)
             output.actions.append(.journalRemove(flow.tuple))
         }
+        forget(flow, now: now)
+    }
+
+    private mutating func forget(_ flow: Flow, now: Instant) {
+        if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
+        flow.removalDeadline = nil
         guard let mptcp = flow.mptcp else { return }
         mptcp.subflows -= 1
         if mptcp.subflows <= 0 { mptcp.emptySince = now }
@@ -256,9 +326,9 @@ public struct Engine: ~Copyable {
     public mutating func handleDeadlines(now: Instant, into output: inout Output) {
         while let first = deadlines.min, first.at <= now {
             deadlines.removeMin()
-            let flow = first.flow
+            guard let flow = flows[first.id.tuple], flow.id == first.id else { continue }
             if flow.latestScheduled == first.at { flow.latestScheduled = nil }
-            guard flow.scheduled == first.at, flows[flow.tuple] === flow else { continue }
+            guard flow.scheduled == first.at else { continue }
             flow.scheduled = nil
             if flow.handleDeadlines(now: now, &output) {
                 settle(flow, &output)
@@ -273,13 +343,19 @@ public struct Engine: ~Copyable {
         }
     }
 
-    /// A clean stop: every encrypted connection ends with an error at both ends.
+    /// A clean stop: every encrypted connection ends with an error at both ends, and none begins.
+    ///
+    /// The journal keeps them: it says which sockets must be gone before the rules go.
     public mutating func shutDown(now: Instant, into output: inout Output) {
-        for flow in flows.values where flow.isProtected || flow.hasPromisedEncryption {
-            flow.abort(.shutdown, now: now, &output)
-            output.actions.append(.journalRemove(flow.tuple))
+        for flow in Array(flows.values) {
+            if flow.isProtected || flow.hasPromisedEncryption {
+                flow.abort(.shutdown, now: now, &output)
+            } else if flow.phase == .opening || flow.phase == .accepting {
+                flow.giveUpNegotiation(&output)
+                settle(flow, &output)
+            }
+            flow.dropHeld(&output)
         }
-        for flow in flows.values { flow.dropHeld(&output) }
     }
 
     // MARK: What outlives the daemon
@@ -305,7 +381,7 @@ public struct Engine: ~Copyable {
 /// An entry of the queue of deadlines; outdated entries are skipped.
 private struct Deadline: Comparable {
     var at: Instant
-    var flow: Flow
+    var id: FlowID
 
     static func < (a: Deadline, b: Deadline) -> Bool { a.at < b.at }
     static func == (a: Deadline, b: Deadline) -> Bool { a.at == b.at }

@@ -198,6 +198,7 @@ public enum FallbackReason: String, Sendable, Hashable {
     case tableFull = "connection table full"
     case preexisting = "older than the daemon"
     case plainMPTCPConnection = "subflow of a plain MPTCP connection"
+    case stopping = "the daemon stops"
 }
 
 public enum JoinRefusal: String, Sendable, Hashable {
@@ -206,6 +207,8 @@ public enum JoinRefusal: String, Sendable, Hashable {
     case badProof = "resumption identifier of no join chain"
     case tooManyAttempts = "too many attempts under one secret"
     case chainExhausted = "join chain exhausted"
+    case ambiguousToken = "token that several peers claim"
+    case stopping = "the daemon stops"
 }
 
 public enum AbortReason: String, Sendable, Hashable {

@@ -56,6 +56,9 @@ extension Flow {
         case .aborted:
             if isJoin { refuse(packet, arrival.metadata, &output) }
             drop(arrival.metadata.id, &output)
+        case .opening where isJoin:
+            // No kernel answers a join with a SYN.
+            drop(arrival.metadata.id, &output)
         case .opening:
             // Both ends opened: neither can be the other's passive opener (RFC 8547 section 4.3).
             let mark = becomePlain(.roleConflict, &output)
@@ -63,6 +66,15 @@ extension Flow {
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
+    }
+
+    /// Another SYN while the third ACK is awaited: the kernel may answer it, or begin anew with it, without encryption.
+    func passOtherSYN(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        var options = TCPOptions(arrival.packet, of: bytes)
+        guard !options.mayBeJoin else { return drop(arrival.metadata.id, &output) }
+        options.remove(ENO.optionKind)
+        let range = rewrite(arrival.packet, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 
     private func deliverSYN(
@@ -111,7 +123,7 @@ extension Flow {
         _ output: inout Output
     ) {
         guard let connection = host.tracker.connection(localToken: token) else {
-            guard host.tracker.isPlain(token) else { return refuseJoin(.unknownToken, &output) }
+            guard host.tracker.isPlain(localToken: token) else { return refuseJoin(.unknownToken, &output) }
             _ = becomePlain(.plainMPTCPConnection, &output)
             return
         }
@@ -170,8 +182,11 @@ extension Flow {
         case .accepting:
             answerSYN(bytes, arrival, &output)
         case .keyExchange, .encrypted:
-            // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled.
-            output.actions.append(.accept(arrival.metadata.id, .encrypted))
+            // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled. As a packet of
+            // our own, since rules that have forgotten the connection mark a SYN-ACK as that of a plain one.
+            let options = TCPOptions(arrival.packet, of: bytes)
+            inject(rewrite(arrival.packet, options: options, template: bytes, &output), &output)
+            drop(arrival.metadata.id, &output)
         case .opening, .aborted:
             drop(arrival.metadata.id, &output)
         }
@@ -216,7 +231,8 @@ extension Flow {
             !packet.flags.contains(.rst), packet.acknowledgment == outOrigin.sequence(at: 0)
         else {
             // The kernel refuses it, or is reset by it, in a space that has not split yet.
-            if packet.flags.contains(.rst), packet.sequence == inOrigin.sequence(at: 0) {
+            if packet.flags.contains(.rst), isExactReset(packet) {
+                isReset = true
                 removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
             }
             return output.actions.append(.accept(arrival.metadata.id, .undecided))
@@ -233,6 +249,12 @@ extension Flow {
         guard begin(accepting, arrival.now, &output) else { return drop(arrival.metadata.id, &output) }
         removalDeadline = nil
         inbound(bytes, arrival, &output)
+    }
+
+    /// Whether the kernel obeys a reset of its half-open connection: nothing less may make this one forget it.
+    private func isExactReset(_ packet: TCPPacket) -> Bool {
+        guard accepting?.synAckSent != nil, packet.sequence == inOrigin.sequence(at: 0) else { return false }
+        return !packet.flags.contains(.ack) || packet.acknowledgment == outOrigin.sequence(at: 0)
     }
 
     private func begin(_ accepting: Accepting, _ now: Instant, _ output: inout Output) -> Bool {

@@ -68,6 +68,14 @@ extension Flow {
         return .undecided
     }
 
+    /// Stops what has promised nothing yet: it goes on as ordinary TCP, or, being a join, not at all.
+    func giveUpNegotiation(_ output: inout Output) {
+        guard !isJoin else { return refuseJoin(.stopping, &output) }
+        opening = nil
+        accepting = nil
+        _ = becomePlain(.stopping, &output)
+    }
+
     /// A segment of an MPTCP connection that is plain, but whose keys are not known yet.
     func observe(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let options = TCPOptions(arrival.packet, of: bytes)

@@ -11,7 +11,10 @@ extension Flow {
         switch phase {
         case .opening:
             // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.
-            if arrival.packet.flags.contains(.rst) {
+            // Any other reset it ignores (RFC 9293 section 3.10.7.3).
+            if arrival.packet.flags.isSuperset(of: [.rst, .ack]),
+                arrival.packet.acknowledgment == outOrigin.sequence(at: 0)
+            {
                 removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
             }
             output.actions.append(.accept(arrival.metadata.id, .undecided))

@@ -42,16 +42,13 @@ extension Flow {
     /// Notes the keys that an option of the handshake shows (RFC 8684 section 3.1).
     func learnKeys(_ option: MPTCPOption?, from direction: Direction, _ output: inout Output) {
         guard let mptcp, !isJoin, mptcp.localKey == nil || mptcp.remoteKey == nil else { return }
-        let keys: (sender: UInt64, receiver: UInt64?)
+        let key: UInt64
         switch option {
-        case .capableSYNACK(let sender): keys = (sender, nil)
-        case .capableACK(let sender, let receiver): keys = (sender, receiver)
+        // What a peer says our key is counts for nothing.
+        case .capableSYNACK(let sender), .capableACK(let sender, _): key = sender
         default: return
         }
-        let isOurs = direction == .outbound
-        host.tracker.learn(
-            localKey: isOurs ? keys.sender : keys.receiver, remoteKey: isOurs ? keys.receiver : keys.sender,
-            for: mptcp, crypto: host.crypto)
+        host.tracker.learn(key, of: direction, for: mptcp, crypto: host.crypto)
         linkJoinChains(&output)
     }
 

@@ -50,6 +50,10 @@ extension Flow {
         }
         if opening.stripTimestamps { options.remove(TCPOptionKind.timestamps) }
         guard options.append(opening.option.span) else {
+            guard !isJoin else {
+                refuseJoin(.noProof, &output)
+                return drop(arrival.metadata.id, &output)
+            }
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
@@ -60,7 +64,9 @@ extension Flow {
     /// The verdict for a SYN that carries no ENO option of ours.
     private func passSYN(_ arrival: Arrival, _ output: inout Output) {
         switch phase {
-        case .aborted: drop(arrival.metadata.id, &output)
+        case .aborted, .keyExchange, .encrypted:
+            // The SYN-ACK is on its way to the kernel. Rules mark a SYN that leaves as that of a plain connection.
+            drop(arrival.metadata.id, &output)
         case .plain: output.actions.append(.accept(arrival.metadata.id, .plain))
         default: output.actions.append(.accept(arrival.metadata.id, .undecided))
         }
@@ -129,8 +135,10 @@ extension Flow {
     }
 
     private func beginJoin(_ token: UInt32, _ options: borrowing TCPOptions, _ output: inout Output) {
-        guard let connection = host.tracker.connection(remoteToken: token) else {
-            if host.tracker.isPlain(token) { return fallBack(.plainMPTCPConnection, &output) }
+        let candidates = host.tracker.connections(remoteToken: token)
+        guard candidates.count <= 1 else { return refuseJoin(.ambiguousToken, &output) }
+        guard let connection = candidates.first else {
+            if host.tracker.isPlain(remoteToken: token) { return fallBack(.plainMPTCPConnection, &output) }
             return refuseJoin(.unknownToken, &output)
         }
         guard connection.protection == .encrypted, let chain = connection.openingChain else {

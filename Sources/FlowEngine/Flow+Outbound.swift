@@ -19,7 +19,10 @@ extension Flow {
             // (RFC 8547 section 4.6).
             drop(arrival.metadata.id, &output)
         case .opening, .accepting:
-            // Only a reset can precede the end of the handshake here.
+            // Only a reset can precede the end of the handshake here: there is no listener, or no more opener.
+            if arrival.packet.flags.contains(.rst), accepting?.synAckSent == nil {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+            }
             output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .observing:
             observe(bytes, arrival, &output)

@@ -2,6 +2,12 @@ import DequeModule
 import PacketWire
 import Tcpcrypt
 
+/// One flow among all that ever had its addresses.
+struct FlowID: Hashable {
+    let tuple: FlowTuple
+    let serial: UInt64
+}
+
 /// One packet with what the kernel told of it.
 struct Arrival {
     let packet: TCPPacket
@@ -30,7 +36,8 @@ final class Flow {
     enum Phase { case opening, accepting, observing, keyExchange, encrypted, plain, aborted }
 
     let host: Host
-    let tuple: FlowTuple
+    let id: FlowID
+    var tuple: FlowTuple { id.tuple }
     let isOpener: Bool
     var phase: Phase
     var reason: FallbackReason?
@@ -128,9 +135,9 @@ final class Flow {
         var authFailures: UInt64 = 0
     }
 
-    init(host: Host, tuple: FlowTuple, isOpener: Bool, now: Instant) {
+    init(host: Host, id: FlowID, isOpener: Bool, now: Instant) {
         self.host = host
-        self.tuple = tuple
+        self.id = id
         self.isOpener = isOpener
         phase = isOpener ? .opening : .accepting
         handshakeStarted = now

@@ -66,31 +66,39 @@ enum JoinPolicy {
 }
 
 /// Finds connections by token: the local one in a peer's MP_JOIN, the remote one in ours.
+///
+/// Our kernel does not use a token twice. Peers may, by chance or because they read another's key, which crosses the network
+/// in clear: so no connection takes a remote token from another, and where several have it nobody joins.
 struct MPTCPTracker {
     private var byLocalToken: [UInt32: MPTCPConnection] = [:]
-    private var byRemoteToken: [UInt32: MPTCPConnection] = [:]
-    private var plainTokens = RecentSet<UInt32>(limit: 1 << 16)
+    private var byRemoteToken: [UInt32: [MPTCPConnection]] = [:]
+    private var plainLocalTokens = RecentSet<UInt32>(limit: 1 << 16)
+    private var plainRemoteTokens = RecentSet<UInt32>(limit: 1 << 16)
 
     func connection(localToken: UInt32) -> MPTCPConnection? { byLocalToken[localToken] }
-    func connection(remoteToken: UInt32) -> MPTCPConnection? { byRemoteToken[remoteToken] }
+    /// All whose peers claim the token.
+    func connections(remoteToken: UInt32) -> [MPTCPConnection] { byRemoteToken[remoteToken] ?? [] }
     /// Whether the token belongs to a connection that was never encrypted.
-    func isPlain(_ token: UInt32) -> Bool { plainTokens.contains(token) }
+    func isPlain(localToken: UInt32) -> Bool { plainLocalTokens.contains(localToken) }
+    func isPlain(remoteToken: UInt32) -> Bool { plainRemoteTokens.contains(remoteToken) }
 
-    /// Notes the keys of a connection; tokens are the first 4 bytes of their SHA-256 (RFC 8684 section 3.2).
+    /// Notes a key of a connection as its owner sent it; the token is the first 4 bytes of its SHA-256 (RFC 8684
+    /// section 3.2).
     mutating func learn(
-        localKey: UInt64?, remoteKey: UInt64?, for connection: MPTCPConnection, crypto: any CryptoProvider
+        _ key: UInt64, of sender: Direction, for connection: MPTCPConnection, crypto: any CryptoProvider
     ) {
-        if let localKey, connection.localKey == nil {
-            let token = Self.token(of: localKey, crypto)
-            connection.localKey = localKey
+        let token = Self.token(of: key, crypto)
+        switch sender {
+        case .outbound where connection.localKey == nil:
+            connection.localKey = key
             connection.localToken = token
             byLocalToken[token] = connection
-        }
-        if let remoteKey, connection.remoteKey == nil {
-            let token = Self.token(of: remoteKey, crypto)
-            connection.remoteKey = remoteKey
+        case .inbound where connection.remoteKey == nil:
+            connection.remoteKey = key
             connection.remoteToken = token
-            byRemoteToken[token] = connection
+            byRemoteToken[token, default: []].append(connection)
+        default:
+            break
         }
     }
 
@@ -98,26 +106,27 @@ struct MPTCPTracker {
     mutating func settlePlain(_ connection: MPTCPConnection) {
         connection.protection = .plain
         forget(connection)
-        for token in [connection.localToken, connection.remoteToken] {
-            if let token { plainTokens.insert(token) }
-        }
+        if let token = connection.localToken { plainLocalTokens.insert(token) }
+        if let token = connection.remoteToken { plainRemoteTokens.insert(token) }
     }
 
     mutating func adoptPlain(_ tokens: [(local: UInt32, remote: UInt32)]) {
         for pair in tokens {
-            plainTokens.insert(pair.local)
-            plainTokens.insert(pair.remote)
+            plainLocalTokens.insert(pair.local)
+            plainRemoteTokens.insert(pair.remote)
         }
     }
 
     mutating func forget(_ connection: MPTCPConnection) {
         if let token = connection.localToken, byLocalToken[token] === connection { byLocalToken[token] = nil }
-        if let token = connection.remoteToken, byRemoteToken[token] === connection { byRemoteToken[token] = nil }
+        guard let token = connection.remoteToken else { return }
+        byRemoteToken[token]?.removeAll { $0 === connection }
+        if byRemoteToken[token]?.isEmpty == true { byRemoteToken[token] = nil }
     }
 
     /// Forgets connections that lost their last subflow long ago.
     mutating func expire(now: Instant) {
-        for connection in Array(byLocalToken.values) + Array(byRemoteToken.values) {
+        for connection in Array(byLocalToken.values) + byRemoteToken.values.joined() {
             guard connection.subflows == 0, let since = connection.emptySince else { continue }
             if now.milliseconds(since: since) > JoinPolicy.makeAfterBreakMilliseconds { forget(connection) }
         }

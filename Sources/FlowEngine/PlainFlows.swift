@@ -27,6 +27,8 @@ struct PlainFlows {
 
     var values: Dictionary<FlowTuple, PlainFlow>.Values { flows.values }
 
+    func contains(_ tuple: FlowTuple) -> Bool { flows[tuple] != nil }
+
     func contains(_ tuple: FlowTuple, initial: SequenceNumber) -> Bool { flows[tuple]?.initial == initial }
 
     mutating func insert(_ flow: PlainFlow) {

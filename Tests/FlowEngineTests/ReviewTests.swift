@@ -219,20 +219,31 @@ private final class HandMade {
         #expect(!pair.client.takeSeen().contains { isJoin($0) && !$0.hasENO })
     }
 
-    /// The same where the thief speaks tcpcrypt: the join of the victim's connection is proved by the thief and carries the
-    /// victim's data to it.
+    /// The same where the thief speaks tcpcrypt, and could prove the join itself: it goes to neither.
     @Test func aStolenKeyDoesNotHijackJoins() {
         let pair = Pair()
         Multipath(pair).connect()
         let thief = Pair(port: 41_000, client: pair.client, server: TestHost(seed: 66))
         Multipath(thief).connect()
-        // The join is meant for the victim's server; the thief sits on its path.
         let other = Pair(port: 40_001, client: pair.client, server: thief.server)
-        Multipath(thief).join(other)
-        _ = thief.server.takeKernel()
-        other.clientSends(2001, 6001, [.ack, .psh], Multipath.dss, [1, 2, 3])
-        other.settle()
-        #expect(thief.server.takeKernel().flatMap(\.payload) != [1, 2, 3])
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        #expect(!pair.client.takeSeen().contains(where: isJoin))
+        #expect(pair.client.engine.counters.joinsRefused == 1)
+    }
+
+    /// A peer that names a stranger's token as ours does not take that connection's joins.
+    @Test func whatAPeerSaysOurKeyIsCountsForNothing() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let own = Endpoint(address: pair.b.address, port: 80)
+        pair.server.leave(own, stranger, 100, 0, .syn, mss + [30, 4, 1, 1])
+        pair.server.arrive(stranger, own, 200, 101, [.syn, .ack], mss + [30, 12, 1, 1] + [7, 7, 7, 7, 7, 7, 7, 7])
+        pair.server.arrive(stranger, own, 201, 101, .ack, [30, 20, 1, 1] + [7, 7, 7, 7, 7, 7, 7, 7] + Multipath.keyB)
+        _ = pair.server.takeWire()
+        _ = pair.server.takeKernel()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        Multipath(pair).join(other)
+        #expect(pair.server.engine.counters.joins == 1)
     }
 }
 
