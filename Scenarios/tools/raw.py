@@ -1,6 +1,8 @@
 """raw.py COMMAND ...: an attacker with a raw socket. Works on addresses of the scenario's own namespaces only.
 
-join ADDRESS PORT TOKEN           an MP_JOIN SYN; prints what came back: rst, syn-ack or silence
+join ADDRESS PORT TOKEN [HOW]     an MP_JOIN SYN; prints what came back: joined (a SYN-ACK that joins), syn-ack, rst or silence.
+                                  HOW: twice (another join option before it), after-syn (an ordinary SYN with the same
+                                  numbers, and its reset, before it)
 forge PCAP SOURCE DESTINATION KIND [COUNT]   into the newest flow between the two addresses that a capture shows:
                                   fin, rst, rst-ack, frame, random, old, ahead
 handshake ADDRESS PORT CASE       TCP with ENO by hand, then a hostile key exchange message; prints what came back
@@ -93,14 +95,25 @@ def source_for(address, port=9):
 def name_of(answer):
     if answer is None:
         return "silence"
-    flags = answer[0]
+    flags, options = answer[0], answer[3]
+    if flags & SYN and any(kind == 30 and body and body[0] >> 4 == 1 for kind, body in options):
+        return "joined"
     return "rst" if flags & RST else "syn-ack" if flags & SYN else "fin" if flags & FIN else "ack"
 
 
-def join(address, port, token):
-    src, sport, raw = source_for(address), random.randrange(20000, 60000), Wire(address)
-    option = struct.pack("!BBBBII", 30, 12, 0x10, 9, token, random.getrandbits(32))
-    raw.send(src, address, segment(src, address, sport, port, random.getrandbits(32), 0, SYN, b"\x02\x04\x05\xb4" + option))
+def join(address, port, token, how=""):
+    src, sport, seq, raw = source_for(address), random.randrange(20000, 60000), random.getrandbits(32), Wire(address)
+    size = b"\x02\x04\x05\xb4"
+    joining = lambda token: struct.pack("!BBBBII", 30, 12, 0x10, 9, token, random.getrandbits(32))
+    options = size + joining(token)
+    if how == "twice":
+        options = size + joining(token ^ 1) + joining(token)
+    elif how == "after-syn":
+        raw.send(src, address, segment(src, address, sport, port, seq, 0, SYN, size))
+        raw.answer(sport)
+        raw.send(src, address, segment(src, address, sport, port, seq + 1, 0, RST))
+        time.sleep(0.2)
+    raw.send(src, address, segment(src, address, sport, port, seq, 0, SYN, options))
     print(name_of(raw.answer(sport)))
 
 
@@ -204,7 +217,7 @@ def storm(address, port, seconds, spoofed):
 def main():
     command, words = sys.argv[1], sys.argv[2:]
     if command == "join":
-        join(words[0], int(words[1]), int(words[2]))
+        join(words[0], int(words[1]), int(words[2]), *words[3:])
     elif command == "forge":
         forge(words[0], words[1], words[2], words[3], int(words[4]) if len(words) > 4 else 1)
     elif command == "handshake":
