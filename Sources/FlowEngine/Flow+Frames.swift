@@ -157,13 +157,12 @@ extension Flow {
                 return drop(arrival.metadata.id, &output)
             }
         }
-        guard receive.held.count < host.configuration.maximumHeldPacketsPerFlow, host.admitHeld() else {
-            return drop(arrival.metadata.id, &output)
-        }
+        guard admit(segment, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
-        receive.hold(
+        let dropped = receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
-        heldDeadline = heldDeadline ?? arrival.now.adding(milliseconds: FlowTime.held)
+        for packet in dropped { giveUp(packet, &output) }
+        heldDeadline = heldDeadline ?? arrival.now.adding(milliseconds: patienceWithHeld)
         let isBeyondHole = segment.w.lowerBound > before
         if receive.contiguousW > before || segment.w.lowerBound <= receive.nextW {
             consumeHeld(arrival.now, &output)
@@ -183,6 +182,22 @@ extension Flow {
         }
     }
 
+    /// Whether there is room for one more held packet. For what comes next in the stream the last one goes.
+    private func admit(_ segment: Segment, _ output: inout Output) -> Bool {
+        let isNext = segment.w.lowerBound <= receive.contiguousW
+        if !isNext && receive.held.isTooScattered(segment.w) { return false }
+        if admitHeld(at: segment.w.lowerBound) { return true }
+        guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
+        giveUp(last, &output)
+        return admitHeld(at: segment.w.lowerBound)
+    }
+
+    /// A packet that is held no longer, without having reached the kernel.
+    private func giveUp(_ packet: HeldPacket, _ output: inout Output) {
+        releaseHeld(1)
+        drop(packet.id, &output)
+    }
+
     /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
     /// on repeating. False where both are the same.
     private func replaceForged(
@@ -198,10 +213,7 @@ extension Flow {
             abort(.authentication, now: now, &output)
             return false
         }
-        for packet in receive.removeHeld(touching: new) {
-            host.heldPackets -= 1
-            drop(packet.id, &output)
-        }
+        for packet in receive.removeHeld(touching: new) { giveUp(packet, &output) }
         return true
     }
 
@@ -234,7 +246,7 @@ extension Flow {
     /// Delivers held packets that lie below ``ReceiveStream/nextW``, each with its own share.
     private func release(_ now: Instant, _ output: inout Output) {
         while phase == .encrypted || phase == .keyExchange, unprovenJoin == nil, let held = receive.popComplete() {
-            host.heldPackets -= 1
+            releaseHeld(1)
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             takeFIN(segment, now, &output)
             guard phase != .aborted else { return drop(held.id, &output) }
@@ -293,7 +305,7 @@ extension Flow {
     private func dropHeldFailure(_ length: Int, _ now: Instant, _ output: inout Output) {
         let bad = receive.nextW..<receive.nextW + max(1, length)
         for held in receive.removeHeld(touching: bad) {
-            host.heldPackets -= 1
+            releaseHeld(1)
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
         injectAck(now: now, &output)

@@ -32,6 +32,7 @@ extension Flow {
     private func translateInbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
         var options = TCPOptions(packet, of: bytes)
+        if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))

@@ -18,6 +18,7 @@ extension Flow {
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
         }
+        becomeProven()
         countOrigin()
         linkJoinChains(&output)
         if !isJoin { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
@@ -34,6 +35,7 @@ extension Flow {
     /// The peer proved that it holds the secret of this join: it counts from here on.
     func joinProven(_ output: inout Output) {
         unprovenJoin = nil
+        becomeProven()
         host.counters.joins += 1
         output.actions.append(.log(.encrypted(tuple, .join)))
         if let chain = mptcp?.sessionChain { host.sessions.learn(tuple.remote.address, for: chain) }

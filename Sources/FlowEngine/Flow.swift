@@ -56,6 +56,8 @@ final class Flow {
     var sessionID: [UInt8] = []
     /// Set until the first authenticated frame proves a join (DESIGN.md section 4).
     var unprovenJoin: Int?
+    /// The peer has keys, and where it joins has shown so.
+    var isProven = false
 
     // MARK: MPTCP
 
@@ -104,6 +106,8 @@ final class Flow {
     var lastHeard: Instant
     /// When held packets have to go if nothing is heard.
     var heldDeadline: Instant?
+    /// When a peer that has proved nothing is given up.
+    var proofDeadline: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -148,6 +152,7 @@ final class Flow {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
         next = Self.earlier(next, heldDeadline)
+        next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
     }
 
