@@ -36,7 +36,7 @@ struct HeldPackets: Sendable {
 
     // MARK: What is here
 
-    /// Where the stretch that covers `w` ends, nothing being covered below; `w` if none does.
+    /// Where the stretch that covers `w` ends, once what lies below is uncovered; `w` if none does.
     func end(covering w: Int) -> Int {
         guard let first = ranges.first, first.lowerBound <= w else { return w }
         return max(w, first.upperBound)
@@ -118,7 +118,9 @@ struct HeldPackets: Sendable {
     /// Takes out the first packet if all of it lies below `w`.
     mutating func popFirst(endingBy w: Int) -> HeldPacket? {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
-        return packets.removeFirst()
+        packets.removeFirst()
+        if packets.isEmpty { ranges.removeAll(keepingCapacity: true) }
+        return first
     }
 
     /// Forgets the stretches that end at or below `w`.
@@ -146,6 +148,7 @@ struct HeldPackets: Sendable {
         let removed = Array(packets[indices])
         visits += removed.count
         packets.removeSubrange(indices)
+        if packets.isEmpty { ranges = [] }
         guard let first = removed.first?.w.lowerBound, let last = removed.last?.w.upperBound else { return removed }
         // Neighbours may reach into what goes.
         let low = indices.lowerBound > 0 ? max(first, packets[indices.lowerBound - 1].w.upperBound) : first

@@ -136,7 +136,7 @@ struct ReceiveStream: Sendable {
     /// Holds a packet; returns those that are no longer needed for it.
     mutating func hold(_ packet: HeldPacket) -> [HeldPacket] {
         let dropped = held.insert(packet)
-        if packet.w.lowerBound <= contiguousW { contiguousW = held.end(covering: nextW) }
+        if packet.w.lowerBound <= contiguousW { advanceContiguous() }
         return dropped
     }
 

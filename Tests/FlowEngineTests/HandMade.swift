@@ -1,7 +1,9 @@
-import FlowEngine
 import OpenSSLProvider
 import PacketWire
 import Tcpcrypt
+import Testing
+
+@testable import FlowEngine
 
 /// Somebody who is no party to the connection under test.
 let stranger = Endpoint(address: IPAddress(ipv4: 0x0a00_0009), port: 9)
@@ -86,5 +88,27 @@ final class HandMade {
             data: data.span, urgent: nil, fin: fin, rekey: rekey, offset: UInt64(offset), into: &target)
         offset += bytes.count
         return bytes
+    }
+}
+
+extension HandMade {
+    /// Opens the connection as far as the third ACK and stops there.
+    func openSilently() {
+        _ = openTCP()
+        host.arrive(here, there, 1001, 5001, .ack, [69, 2])
+        _ = host.takeWire()
+        _ = host.takeKernel()
+    }
+
+    func send(_ payload: [UInt8], at sequence: UInt32) {
+        host.arrive(here, there, sequence, 5001, .ack, [69, 2], payload)
+    }
+
+    func flow() throws -> Flow {
+        try #require(host.engine.flows[FlowTuple(local: there, remote: here)])
+    }
+
+    func isAborted(for reason: AbortReason) -> Bool {
+        host.actions.contains(.log(.aborted(FlowTuple(local: there, remote: here), reason)))
     }
 }
