@@ -187,7 +187,7 @@ extension Flow {
 
     /// Watches over engine-owned bytes that the peer has not acknowledged.
     func armEngineTimer(_ now: Instant) {
-        guard send.map.engineSpan(endingAbove: send.acknowledgedW) != nil else {
+        guard !send.engineOwned.isEmpty else {
             engineDeadline = nil
             engineRetries = 0
             return
@@ -214,7 +214,7 @@ extension Flow {
     private func retransmit(_ now: Instant, _ output: inout Output) {
         engineDeadline = nil
         guard phase == .keyExchange || phase == .encrypted, !isReset,
-            let span = send.map.engineSpan(endingAbove: send.acknowledgedW)
+            let owned = send.engineOwned.first
         else { return }
         engineRetries += 1
         guard engineRetries <= FlowTime.mostRetries else {
@@ -223,8 +223,8 @@ extension Flow {
         }
         if needsENO && handshakeACK != nil {
             injectHandshakeACK(now: now, &output)
-        } else if span.w.upperBound <= send.dataEndW {
-            let w = max(span.w.lowerBound, send.retransmittableW)..<span.w.upperBound
+        } else if owned.upperBound <= send.dataEndW {
+            let w = max(owned.lowerBound, send.retransmittableW)..<owned.upperBound
             injectOwn(w, flags: [.ack, .psh], options: ownOptions(now: now), &output)
         }
         armEngineTimer(now)
