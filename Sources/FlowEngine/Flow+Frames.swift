@@ -71,6 +71,7 @@ extension Flow {
         if frame.dataLength == 0 { ackOwed = true }
         if frame.fin { receive.signedEndW = receive.nextW }
         if frame.rekey { answerRekey(now, &output) }
+        guard phase != .aborted else { return false }
         return unprovenJoin.map { prove($0, now, &output) } ?? true
     }
 
@@ -101,8 +102,14 @@ extension Flow {
     /// A frame with rekey = 1 wants one back (RFC 8548 section 3.8); it also proves that this host is alive (3.9).
     private func answerRekey(_ now: Instant, _ output: inout Output) {
         guard let sealer, let opener, sealer.generation < opener.generation else { return }
+        guard mayOwnMore else { return abort(.rekeying, now: now, &output) }
         sealOwn(rekey: true, now, &output)
     }
+
+    /// Frames of our own go out at once, as RFC 8548 section 3.8 demands, so they need not fit the peer's window. A peer that
+    /// acknowledges none of them gets only so many.
+    private var mayOwnMore: Bool { send.engineOwned.count < Self.mostOwned }
+    static let mostOwned = 8
 
     /// Seals and sends a frame without data.
     private func sealOwn(rekey: Bool, _ now: Instant, _ output: inout Output) {
@@ -273,7 +280,9 @@ extension Flow {
 
     /// A frame with rekey = 1 makes a peer that lives authenticate one of its own (RFC 8548 section 3.9).
     private func askForLife(_ now: Instant, _ output: inout Output) {
-        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation else { return }
+        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation, mayOwnMore else {
+            return
+        }
         sealOwn(rekey: true, now, &output)
     }
 

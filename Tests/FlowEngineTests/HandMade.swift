@@ -67,8 +67,8 @@ final class HandMade {
         return offer + range.map { answer.options.span[$0] }
     }
 
-    func open() {
-        let transcript = openTCP()
+    func open(_ options: [UInt8] = mss) {
+        let transcript = openTCP(options)
         let exchange = KeyExchangeA(
             tep: .curve25519, aeads: [.aes128GCM], transcript: transcript, crypto: OpenSSLProvider(),
             random: CountingRandom(99))

@@ -278,66 +278,6 @@ private func residentMegabytes() -> Int {
         host.leave(Endpoint(address: here.address, port: 50_000), stranger, 1, 0, .syn, mss)
         #expect(host.takeSeen().last?.hasENO == true)
     }
-
-    /// Empty frames never move K, so nothing of the map is forgotten.
-    @Test func emptyFramesDoNotPileUp() {
-        let host = TestHost(seed: 1)
-        let attacker = HandMade(host)
-        attacker.open()
-        let before = residentMegabytes()
-        for _ in 0..<300 {
-            let seq = attacker.seq
-            let payload = (0..<3_000).flatMap { _ in attacker.frame() }
-            host.engine.receive(
-                TestSegment(
-                    source: attacker.here, destination: attacker.there, sequence: seq, acknowledgment: 5001,
-                    flags: .ack, payload: payload
-                ).bytes.span,
-                PacketMetadata(id: PacketID(queue: 0, number: 9), direction: .inbound, isGSO: true), now: host.now,
-                into: &host.output)
-            host.output.reset()
-        }
-        let grown = residentMegabytes() - before
-        print("900000 empty frames (18 MB on the wire): \(grown) MB, opened \(host.engine.counters.framesOpened)")
-        #expect(grown < 15)
-    }
-
-    /// Each frame with rekey = 1 makes two keys, a frame and a packet, kept until a peer that may never acknowledge does.
-    @Test func rekeyingIsBounded() {
-        let host = TestHost(seed: 1)
-        let attacker = HandMade(host)
-        attacker.open()
-        let count = 20_000
-        let start = ContinuousClock.now
-        var spent = Duration.zero
-        for _ in 0..<count / 1000 {
-            let seq = attacker.seq
-            let payload = (0..<1000).flatMap { _ in attacker.frame(rekey: true) }
-            let begin = ContinuousClock.now
-            host.arrive(attacker.here, attacker.there, seq, 5001, .ack, [], payload)
-            spent += ContinuousClock.now - begin
-        }
-        let answers = host.takeWire().count
-        print("\(count) rekeys: \(answers) packets injected, \(spent) in the engine of \(ContinuousClock.now - start)")
-        #expect(answers < 1000)
-    }
-
-    /// MSS 1: each byte of ciphertext becomes a packet (Linux has tcp_min_snd_mss against that, CVE-2019-11479).
-    @Test func aTinyMSSIsNotObeyed() {
-        let host = TestHost(seed: 1)
-        let attacker = HandMade(host)
-        let transcript = attacker.openTCP([2, 4, 0, 1, 4, 2])
-        let exchange = KeyExchangeA(
-            tep: .curve25519, aeads: [.aes128GCM], transcript: transcript, crypto: OpenSSLProvider(),
-            random: CountingRandom(99))
-        host.arrive(attacker.here, attacker.there, 1001, 5001, [.ack, .psh], [69, 2], exchange.init1)
-        _ = host.takeWire()
-        host.leave(
-            attacker.there, attacker.here, 5001, 1001, [.ack, .psh], [], [UInt8](repeating: 1, count: 6400))
-        let packets = host.takeWire().count
-        print("6400 bytes of the kernel at MSS 1: \(packets) packets")
-        #expect(packets < 400)
-    }
 }
 
 @Suite struct ReviewUnauthenticatedTests {
