@@ -60,12 +60,13 @@ extension Flow {
     /// Takes one whole message or frame that begins at ``ReceiveStream/nextW``; false when it is no good.
     private func consumeUnit(_ unit: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
         if opener == nil { return exchangeKeys(unit, now, &output) }
-        if receive.signedEndW != nil {
-            abort(.dataAfterFIN, now: now, &output)
-            return false
-        }
+        let isBehindEnd = receive.signedEndW != nil
         guard let frame = open(unit, &host.plainScratch) else {
             fail(now, &output)
+            return false
+        }
+        guard !isBehindEnd else {
+            abort(.dataAfterFIN, now: now, &output)
             return false
         }
         if frame.dataLength == 0 { ackOwed = true }
@@ -164,6 +165,11 @@ extension Flow {
                 return drop(arrival.metadata.id, &output)
             }
         }
+        if let end = receive.signedEndW, segment.w.upperBound > end {
+            // No frame of the peer's that is whole yet, and none that ever will be.
+            injectAck(now: arrival.now, &output)
+            return drop(arrival.metadata.id, &output)
+        }
         guard admit(segment, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
         let dropped = receive.hold(
@@ -229,7 +235,12 @@ extension Flow {
         while phase == .encrypted || phase == .keyExchange {
             guard consumeNextHeld(&host.unitScratch, now, &output) else { break }
         }
+        let excess = receive.signedEndW.map { receive.removeHeld(endingAbove: $0) } ?? []
         release(now, &output)
+        for held in excess {
+            releaseHeld(1)
+            deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
+        }
     }
 
     private func consumeNextHeld(_ scratch: inout [UInt8], _ now: Instant, _ output: inout Output) -> Bool {
@@ -293,6 +304,8 @@ extension Flow {
         hasFailed = true
         traffic.authFailures += 1
         host.counters.authFailures += 1
+        // Behind its last frame the peer has nothing to say: no reason to end what is whole.
+        guard receive.signedEndW == nil else { return }
         receive.consecutiveFailures += 1
         // What has been acknowledged cannot come again.
         if receive.promisedW > receive.nextW || receive.consecutiveFailures >= Self.mostFailures {

@@ -144,6 +144,12 @@ struct HeldPackets: Sendable {
         return start < stop ? remove(start..<stop) : []
     }
 
+    /// Takes out every packet that reaches beyond `w`.
+    mutating func remove(endingAbove w: Int) -> [HeldPacket] {
+        let start = packets.firstIndexSorted { $0.w.upperBound > w }
+        return start < packets.count ? remove(start..<packets.count) : []
+    }
+
     private mutating func remove(_ indices: Range<Int>) -> [HeldPacket] {
         let removed = Array(packets[indices])
         visits += removed.count

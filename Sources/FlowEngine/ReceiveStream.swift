@@ -155,6 +155,13 @@ struct ReceiveStream: Sendable {
         return held.remove(touching: range)
     }
 
+    /// Takes out every packet that reaches beyond `w`.
+    mutating func removeHeld(endingAbove w: Int) -> [HeldPacket] {
+        if held.isEmpty { return [] }
+        defer { advanceContiguous() }
+        return held.remove(endingAbove: w)
+    }
+
     mutating func removeAllHeld() -> [HeldPacket] {
         defer { advanceContiguous() }
         return held.removeAll()

@@ -49,6 +49,7 @@ final class HandMade {
     let here: Endpoint
     let there = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
     var sealer: FrameSealer?
+    private var secret: ConnectionSecret?
     var offset = 0
     var seq: UInt32 { 1001 &+ UInt32(truncatingIfNeeded: offset) }
 
@@ -77,9 +78,13 @@ final class HandMade {
         guard let init2 = host.takeSeen().last(where: { !$0.payload.isEmpty })?.payload,
             let secret = try? exchange.finish(init2: init2.span)
         else { return }
-        sealer = secret.streams(OpenSSLProvider()).sealer
+        self.secret = secret
+        reopen()
         _ = host.takeKernel()
     }
+
+    /// Makes a sealer that knows nothing of what the other one has sealed.
+    func reopen() { sealer = secret?.streams(OpenSSLProvider()).sealer }
 
     func frame(_ data: [UInt8] = [], rekey: Bool = false, fin: Bool = false) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: Frame.length(data: data.count, urgent: false))

@@ -281,20 +281,6 @@ private func residentMegabytes() -> Int {
 }
 
 @Suite struct ReviewUnauthenticatedTests {
-    /// Plain TCP ignores what lies behind a FIN; here anybody's bytes there end the connection.
-    @Test func forgedBytesBehindTheFINDoNotAbort() {
-        let pair = Pair()
-        pair.connect()
-        pair.clientSends(1001, 5001, [.ack, .fin], [], [9])
-        pair.settle()
-        guard let last = pair.wire.last(where: { $0.packet.flags.contains(.fin) }) else { return }
-        let next = last.sequence &+ UInt32(last.payload.count) &+ 1
-        pair.server.arrive(
-            pair.a, pair.b, next, last.acknowledgment, .ack, [],
-            [0, 0, 17] + [UInt8](repeating: 0, count: 17))
-        #expect(!pair.server.actions.contains(.log(.aborted(FlowTuple(local: pair.b, remote: pair.a), .dataAfterFIN))))
-    }
-
     /// A DATA_FIN on a bare acknowledgement is an end of file nobody signed.
     @Test func aForgedDataFINDoesNotReachTheKernel() {
         let pair = Pair()
