@@ -7,6 +7,7 @@ extension Flow {
     func install(_ secret: ConnectionSecret, now: Instant, _ output: inout Output) {
         let crypto = host.crypto
         self.secret = secret
+        keyFacts = (secret.aead, secret.index)
         (sealer, opener) = secret.streams(crypto)
         sessionID = secret.sessionID(crypto)
         phase = .encrypted
@@ -57,9 +58,15 @@ extension Flow {
         linkJoinChains(&output)
     }
 
-    /// Once the first subflow has both its secret and its tokens, the connection has its join chains.
+    /// Once the first subflow has both its secret and its tokens, the connection has its join chains. Nobody needs the
+    /// secret then.
     private func linkJoinChains(_ output: inout Output) {
-        guard let mptcp, !isJoin, let secret, mptcp.openingChain == nil, let keys = mptcp.keys else { return }
+        guard let mptcp, !isJoin, mptcp.openingChain == nil else {
+            secret = nil
+            return
+        }
+        guard let secret, let keys = mptcp.keys else { return }
+        self.secret = nil
         mptcp.sessionChain = sessionChain
         mptcp.deriveJoinChains(from: secret, crypto: host.crypto)
         output.actions.append(.journalAdd(CondemnedFlow(tuple: tuple, keys: keys)))

@@ -48,7 +48,10 @@ final class Flow {
     var keyExchange: KeyExchangeA?
     /// The negotiation transcript, while the acceptor waits for Init1 (RFC 8547 section 4.8).
     var transcript: [UInt8] = []
+    /// What the keys came from, until everything is derived from it.
     var secret: ConnectionSecret?
+    /// What reports tell of it.
+    var keyFacts: (aead: AEADAlgorithm, index: Int)?
     /// The session this connection's keys began or came from.
     var sessionChain: SecretChain?
     var sealer: FrameSealer?
