@@ -166,7 +166,12 @@ extension Flow {
     private func proofDue(_ now: Instant, _ output: inout Output) {
         proofDeadline = nil
         guard !isProven, phase == .keyExchange || phase == .encrypted, !isReset else { return }
-        abort(.handshakeTimeout, now: now, &output)
+        guard unprovenJoin != nil else { return abort(.handshakeTimeout, now: now, &output) }
+        // Anybody may have sent it: it does not end the connection it named. The kernel has not seen its third ACK.
+        dropHeld(&output)
+        refuseJoin(.noProof, &output)
+        forgetKeys()
+        removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
 
     /// A sender that has gone must not fill the queue with what it left behind.

@@ -92,6 +92,30 @@ import Testing
         #expect(attacker.isAborted(for: .handshakeTimeout))
     }
 
+    /// Nor does a join that is never proved end the connection it names.
+    @Test func aJoinThatIsNeverProvedIsRefused() throws {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        other.settle()
+        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        other.settle()
+        _ = pair.server.takeKernel()
+        other.clientSends(2001, 6001, .ack, joinACK)
+        let third = try #require(pair.client.takeSeen().last)
+        // Without the frame that proves it.
+        pair.server.arrive(
+            other.a, other.b, third.sequence, third.acknowledgment, .ack,
+            third.options.span.indices.map { third.options.span[$0] })
+        pair.server.advance(milliseconds: 61_000)
+        #expect(pair.server.takeKernel().isEmpty && pair.server.held == 0)
+        #expect(pair.server.actions.contains(.log(.joinRefused(FlowTuple(local: other.b, remote: other.a), .noProof))))
+        #expect(pair.server.engine.connections().flatMap(\.subflows).map(\.state) == [.encrypted])
+        pair.server.advance(milliseconds: 61_000)
+        #expect(pair.server.engine.flows.count == 1)
+    }
+
     @Test func aPeerWithKeysMayBeSilent() {
         let pair = Pair()
         pair.connect()
