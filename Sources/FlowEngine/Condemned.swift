@@ -31,8 +31,8 @@ struct CondemnedFlows {
     private static let milliseconds: Int64 = 1_000
     /// How long the peer's late packets are answered with resets, socket or not.
     private static let remembered: Int64 = 600_000
-    /// How many are ended in a millisecond: an earlier daemon may have had many.
-    private static let atOnce = 20
+    /// How many are prodded in a millisecond: an earlier daemon may have had many, and one that speaks is ended at once.
+    private static let atOnce = 5
 
     var isEmpty: Bool { flows.isEmpty }
     var nextDeadline: Instant? { deadlines.min?.at }
@@ -76,7 +76,8 @@ struct CondemnedFlows {
             deadlines.removeMin()
             guard var state = flows[first.tuple], state.due == first.at else { continue }
             state.tries += 1
-            state.due = state.tries < Self.tries ? now.adding(milliseconds: Self.milliseconds) : nil
+            let pause = max(Self.milliseconds, Int64(flows.count / Self.atOnce))
+            state.due = state.tries < Self.tries ? now.adding(milliseconds: pause) : nil
             flows[first.tuple] = state
             if let due = state.due { deadlines.insert(Due(at: due, tuple: first.tuple)) }
             prod(first.tuple, state, host, &output)

@@ -199,10 +199,10 @@ extension Flow {
     private func admit(_ segment: Segment, _ output: inout Output) -> Bool {
         let isNext = segment.w.lowerBound <= receive.contiguousW
         if !isNext && receive.held.isTooScattered(segment.w) { return false }
-        if admitHeld(at: segment.w.lowerBound) { return true }
+        if admitHeld(segment) { return true }
         guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
         giveUp(last, &output)
-        return admitHeld(at: segment.w.lowerBound)
+        return admitHeld(segment)
     }
 
     /// A packet that is held no longer, without having reached the kernel.

@@ -46,14 +46,15 @@ extension Flow {
     /// Data of the local kernel held before keys exist.
     static let mostOutbound = 256
 
-    /// Whether one more packet at W offset `w` may be held.
-    func admitHeld(at w: Int) -> Bool {
+    /// Whether one more packet may be held. Acknowledgements without data, which nothing displaces, get half of the room.
+    func admitHeld(_ segment: Segment) -> Bool {
         let own = receive.held.count
         let isAdmitted =
             isProven
             ? host.pending.proven.admit(own: own, atMost: host.configuration.maximumHeldPacketsPerFlow)
-            : w - receive.nextW <= Init1.maximumLength
-                && host.pending.unproven.admit(own: own, atMost: Self.mostUnproven)
+            : segment.w.lowerBound - receive.nextW <= Init1.maximumLength
+                && host.pending.unproven.admit(
+                    own: own, atMost: segment.isPure ? Self.mostUnproven / 2 : Self.mostUnproven)
         if isAdmitted { host.counters.packetsHeld += 1 }
         return isAdmitted
     }

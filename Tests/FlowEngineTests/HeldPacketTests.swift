@@ -116,6 +116,26 @@ import Testing
         #expect(pair.server.engine.flows.count == 1)
     }
 
+    /// The proof of a join finds room among forged repetitions of its third ACK.
+    @Test func forgedAcknowledgementsDoNotKeepAJoinOut() throws {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        other.settle()
+        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        other.settle()
+        _ = pair.server.takeKernel()
+        for _ in 0..<100 { pair.server.arrive(other.a, other.b, 2001, 6001, .ack, [69, 2]) }
+        for index in 0..<100 as Range<UInt32> {
+            pair.server.arrive(other.a, other.b, 2101 + 2 * index, 6001, .ack, [69, 2], [0])
+        }
+        other.clientSends(2001, 6001, .ack, joinACK)
+        other.settle()
+        #expect(pair.server.engine.counters.joins == 1)
+        #expect(pair.server.takeKernel().contains { $0.options.contains(TCPOptionKind.mptcp) && $0.payload.isEmpty })
+    }
+
     @Test func aPeerWithKeysMayBeSilent() {
         let pair = Pair()
         pair.connect()
