@@ -1,3 +1,4 @@
+import HeapModule
 import PacketWire
 import Tcpcrypt
 
@@ -8,27 +9,42 @@ import Tcpcrypt
 /// sequence number it expects. The peer is reset whenever it sends, and is made to send.
 struct CondemnedFlows {
     private var flows: [FlowTuple: State] = [:]
+    /// When something is to be done; outdated entries are skipped.
+    private var deadlines = Heap<Due>()
 
     struct State {
         var keys: MPTCPKeys?
         var tries = 0
-        var due: Instant
+        var due: Instant?
         var since: Instant
+    }
+
+    private struct Due: Comparable {
+        var at: Instant
+        var tuple: FlowTuple
+
+        static func < (a: Due, b: Due) -> Bool { a.at < b.at }
     }
 
     private static let tries = 12
     private static let fastCloseTries = 4
     private static let milliseconds: Int64 = 1_000
-    /// How long the peer's late packets are answered with resets.
+    /// How long the peer's late packets are answered with resets, socket or not.
     private static let remembered: Int64 = 600_000
+    /// How many are prodded in a millisecond: an earlier daemon may have had many, and one that speaks is ended at once.
+    private static let atOnce = 5
 
     var isEmpty: Bool { flows.isEmpty }
-    var nextDeadline: Instant? { flows.values.lazy.map(\.due).min() }
+    var nextDeadline: Instant? { deadlines.min?.at }
 
     func contains(_ tuple: FlowTuple) -> Bool { flows[tuple] != nil }
 
     mutating func add(_ condemned: [CondemnedFlow], now: Instant) {
-        for flow in condemned { flows[flow.tuple] = State(keys: flow.keys, due: now, since: now) }
+        for (index, flow) in condemned.enumerated() {
+            let due = now.adding(milliseconds: Int64(index / Self.atOnce))
+            flows[flow.tuple] = State(keys: flow.keys, due: due, since: now)
+            deadlines.insert(Due(at: due, tuple: flow.tuple))
+        }
     }
 
     /// The tuple names a new connection.
@@ -56,18 +72,26 @@ struct CondemnedFlows {
     // MARK: Time
 
     mutating func handleDeadlines(_ now: Instant, _ host: Host, _ output: inout Output) {
-        for (tuple, state) in flows where state.due <= now {
-            if now.milliseconds(since: state.since) > Self.remembered {
-                flows[tuple] = nil
-                output.actions.append(.journalRemove(tuple))
-                continue
-            }
-            var next = state
-            next.tries += 1
-            let isPatient = next.tries > Self.tries
-            next.due = now.adding(milliseconds: isPatient ? Self.remembered : Self.milliseconds)
-            flows[tuple] = next
-            if !isPatient { prod(tuple, next, host, &output) }
+        while let first = deadlines.min, first.at <= now {
+            deadlines.removeMin()
+            guard var state = flows[first.tuple], state.due == first.at else { continue }
+            state.tries += 1
+            let pause = max(Self.milliseconds, Int64(flows.count / Self.atOnce))
+            state.due = state.tries < Self.tries ? now.adding(milliseconds: pause) : nil
+            flows[first.tuple] = state
+            if let due = state.due { deadlines.insert(Due(at: due, tuple: first.tuple)) }
+            prod(first.tuple, state, host, &output)
+        }
+    }
+
+    /// Forgets flows, long after, that have no socket any more, given every TCP socket of the namespace. One that could
+    /// not be destroyed stays refused: left alone, its kernel would go on in clear.
+    mutating func retain(_ sockets: Set<FlowTuple>, _ now: Instant, _ output: inout Output) {
+        guard !flows.isEmpty else { return }
+        flows = flows.filter { tuple, state in
+            if sockets.contains(tuple) || now.milliseconds(since: state.since) <= Self.remembered { return true }
+            output.actions.append(.journalRemove(tuple))
+            return false
         }
     }
 

@@ -375,6 +375,7 @@ public struct Engine: ~Copyable {
             }
         }
         plainFlows.retain(sockets, now: now)
+        condemned.retain(sockets, now, &output)
     }
 }
 

@@ -12,9 +12,10 @@ public struct EngineConfiguration: Sendable {
     public var resumption = true
     /// Flows tracked at once; beyond that new connections are plain.
     public var maximumFlows = 262_144
-    /// Packets whose verdict may be pending at once, below the kernel's queue length.
+    /// Packets whose verdict may be pending at once, below the kernel's queue length. An eighth is for what peers without
+    /// keys send, another for what the local kernel sends to them.
     public var maximumHeldPackets = 16_384
-    /// The same for one flow.
+    /// The same for one flow, which never gets more than it leaves to others either.
     public var maximumHeldPacketsPerFlow = 8_192
     /// Largest frame made, in data bytes. Nothing of a frame counts before all of it has arrived, so it should
     /// not exceed the initial congestion window.

@@ -218,6 +218,7 @@ public enum AbortReason: String, Sendable, Hashable {
     case cipher = "peer chose an AEAD we did not offer"
     case unsignedFIN = "FIN without FINp"
     case dataAfterFIN = "data behind FINp"
+    case rekeying = "peer rekeys without end"
     case secretReused = "session secret used before"
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"

@@ -150,7 +150,7 @@ extension Flow {
         guard header.usesSACK else { return }
         let limit = min(4, (min(options.room, bytes - options.count) - 2) / 8)
         guard limit > 0 else { return }
-        let own = receive.held.isEmpty ? [] : receive.sackBlocks(above: currentAckW, latest: latest, limit: limit)
+        let own = receive.held.isEmpty ? [] : receive.held.sackBlocks(above: currentAckW, latest: latest, limit: limit)
         let blocks = (kernelBlocks + own).prefix(limit)
         guard !blocks.isEmpty else { return }
         var bytes: [UInt8] = [TCPOptionKind.sack, UInt8(2 + 8 * blocks.count)]

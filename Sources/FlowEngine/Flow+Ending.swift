@@ -19,6 +19,11 @@ enum FlowTime {
     static let stuckFrameAskedFor: Int64 = 300_000
     /// How long packets are held for a sender that is silent: longer than it may wait before it tries again.
     static let held: Int64 = 180_000
+    /// The same before the sender has keys.
+    static let heldUnproven: Int64 = 5_000
+    /// How long a peer may take from the third ACK to its part of the key exchange, or to the proof of its join. Ours rides
+    /// on the third ACK, so that an idle client sends it too.
+    static let proof: Int64 = 60_000
     static let betweenChallenges: Int64 = 500
     static let idleBeforeReconcile: Int64 = 60_000
 }
@@ -142,29 +147,43 @@ extension Flow {
     /// Gives up everything whose verdict is pending.
     func dropHeld(_ output: inout Output) {
         for held in heldOutbound { drop(held.metadata.id, &output) }
-        host.heldPackets -= heldOutbound.count
+        host.pending.outbound.release(heldOutbound.count)
         heldOutbound = []
-        for held in receive.removeAllHeld() {
-            host.heldPackets -= 1
-            drop(held.id, &output)
-        }
+        dropHeldInbound(&output)
+    }
+
+    private func dropHeldInbound(_ output: inout Output) {
+        let dropped = receive.removeAllHeld()
+        releaseHeld(dropped.count)
+        for held in dropped { drop(held.id, &output) }
     }
 
     // MARK: Time
+
+    var patienceWithHeld: Int64 { isProven ? FlowTime.held : FlowTime.heldUnproven }
+
+    /// The peer has nothing to show for itself: a connection of which only the handshake was real.
+    private func proofDue(_ now: Instant, _ output: inout Output) {
+        proofDeadline = nil
+        guard !isProven, phase == .keyExchange || phase == .encrypted, !isReset else { return }
+        guard unprovenJoin != nil else { return abort(.handshakeTimeout, now: now, &output) }
+        // Anybody may have sent it: it does not end the connection it named. The kernel has not seen its third ACK.
+        dropHeld(&output)
+        refuseJoin(.noProof, &output)
+        forgetKeys()
+        removalDeadline = now.adding(milliseconds: FlowTime.aborted)
+    }
 
     /// A sender that has gone must not fill the queue with what it left behind.
     func forgetHeld(_ now: Instant, _ output: inout Output) {
         heldDeadline = nil
         guard !receive.held.isEmpty, receive.promisedW <= receive.nextW else { return }
-        let due = lastHeard.adding(milliseconds: FlowTime.held)
+        let due = lastHeard.adding(milliseconds: patienceWithHeld)
         guard due <= now else {
             heldDeadline = due
             return
         }
-        for held in receive.removeAllHeld() {
-            host.heldPackets -= 1
-            drop(held.id, &output)
-        }
+        dropHeldInbound(&output)
     }
 
     func note(roundTripSince start: Instant, _ now: Instant) {
@@ -173,7 +192,7 @@ extension Flow {
 
     /// Watches over engine-owned bytes that the peer has not acknowledged.
     func armEngineTimer(_ now: Instant) {
-        guard send.map.engineSpan(endingAbove: send.acknowledgedW) != nil else {
+        guard !send.engineOwned.isEmpty else {
             engineDeadline = nil
             engineRetries = 0
             return
@@ -193,13 +212,14 @@ extension Flow {
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
+        if let due = proofDeadline, due <= now { proofDue(now, &output) }
         return true
     }
 
     private func retransmit(_ now: Instant, _ output: inout Output) {
         engineDeadline = nil
         guard phase == .keyExchange || phase == .encrypted, !isReset,
-            let span = send.map.engineSpan(endingAbove: send.acknowledgedW)
+            let owned = send.engineOwned.first
         else { return }
         engineRetries += 1
         guard engineRetries <= FlowTime.mostRetries else {
@@ -208,8 +228,8 @@ extension Flow {
         }
         if needsENO && handshakeACK != nil {
             injectHandshakeACK(now: now, &output)
-        } else if span.w.upperBound <= send.dataEndW {
-            let w = max(span.w.lowerBound, send.retransmittableW)..<span.w.upperBound
+        } else if owned.upperBound <= send.dataEndW {
+            let w = max(owned.lowerBound, send.retransmittableW)..<owned.upperBound
             injectOwn(w, flags: [.ack, .psh], options: ownOptions(now: now), &output)
         }
         armEngineTimer(now)

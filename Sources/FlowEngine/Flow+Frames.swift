@@ -60,17 +60,19 @@ extension Flow {
     /// Takes one whole message or frame that begins at ``ReceiveStream/nextW``; false when it is no good.
     private func consumeUnit(_ unit: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
         if opener == nil { return exchangeKeys(unit, now, &output) }
-        if receive.signedEndW != nil {
-            abort(.dataAfterFIN, now: now, &output)
-            return false
-        }
+        let isBehindEnd = receive.signedEndW != nil
         guard let frame = open(unit, &host.plainScratch) else {
             fail(now, &output)
+            return false
+        }
+        guard !isBehindEnd else {
+            abort(.dataAfterFIN, now: now, &output)
             return false
         }
         if frame.dataLength == 0 { ackOwed = true }
         if frame.fin { receive.signedEndW = receive.nextW }
         if frame.rekey { answerRekey(now, &output) }
+        guard phase != .aborted else { return false }
         return unprovenJoin.map { prove($0, now, &output) } ?? true
     }
 
@@ -101,8 +103,14 @@ extension Flow {
     /// A frame with rekey = 1 wants one back (RFC 8548 section 3.8); it also proves that this host is alive (3.9).
     private func answerRekey(_ now: Instant, _ output: inout Output) {
         guard let sealer, let opener, sealer.generation < opener.generation else { return }
+        guard mayOwnMore else { return abort(.rekeying, now: now, &output) }
         sealOwn(rekey: true, now, &output)
     }
+
+    /// Frames of our own go out at once, as RFC 8548 section 3.8 demands, so they need not fit the peer's window. A peer that
+    /// acknowledges none of them gets only so many.
+    private var mayOwnMore: Bool { send.engineOwned.count < Self.mostOwned }
+    static let mostOwned = 8
 
     /// Seals and sends a frame without data.
     private func sealOwn(rekey: Bool, _ now: Instant, _ output: inout Output) {
@@ -157,13 +165,17 @@ extension Flow {
                 return drop(arrival.metadata.id, &output)
             }
         }
-        guard receive.held.count < host.configuration.maximumHeldPacketsPerFlow, host.admitHeld() else {
+        if let end = receive.signedEndW, segment.w.upperBound > end {
+            // No frame of the peer's that is whole yet, and none that ever will be.
+            injectAck(now: arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
+        guard admit(segment, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
-        receive.hold(
+        let dropped = receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
-        heldDeadline = heldDeadline ?? arrival.now.adding(milliseconds: FlowTime.held)
+        for packet in dropped { giveUp(packet, &output) }
+        heldDeadline = heldDeadline ?? arrival.now.adding(milliseconds: patienceWithHeld)
         let isBeyondHole = segment.w.lowerBound > before
         if receive.contiguousW > before || segment.w.lowerBound <= receive.nextW {
             consumeHeld(arrival.now, &output)
@@ -183,6 +195,22 @@ extension Flow {
         }
     }
 
+    /// Whether there is room for one more held packet. For what comes next in the stream the last one goes.
+    private func admit(_ segment: Segment, _ output: inout Output) -> Bool {
+        let isNext = segment.w.lowerBound <= receive.contiguousW
+        if !isNext && receive.held.isTooScattered(segment.w) { return false }
+        if admitHeld(segment) { return true }
+        guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
+        giveUp(last, &output)
+        return admitHeld(segment)
+    }
+
+    /// A packet that is held no longer, without having reached the kernel.
+    private func giveUp(_ packet: HeldPacket, _ output: inout Output) {
+        releaseHeld(1)
+        drop(packet.id, &output)
+    }
+
     /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
     /// on repeating. False where both are the same.
     private func replaceForged(
@@ -198,10 +226,7 @@ extension Flow {
             abort(.authentication, now: now, &output)
             return false
         }
-        for packet in receive.removeHeld(touching: new) {
-            host.heldPackets -= 1
-            drop(packet.id, &output)
-        }
+        for packet in receive.removeHeld(touching: new) { giveUp(packet, &output) }
         return true
     }
 
@@ -210,7 +235,12 @@ extension Flow {
         while phase == .encrypted || phase == .keyExchange {
             guard consumeNextHeld(&host.unitScratch, now, &output) else { break }
         }
+        let excess = receive.signedEndW.map { receive.removeHeld(endingAbove: $0) } ?? []
         release(now, &output)
+        for held in excess {
+            releaseHeld(1)
+            deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
+        }
     }
 
     private func consumeNextHeld(_ scratch: inout [UInt8], _ now: Instant, _ output: inout Output) -> Bool {
@@ -234,7 +264,7 @@ extension Flow {
     /// Delivers held packets that lie below ``ReceiveStream/nextW``, each with its own share.
     private func release(_ now: Instant, _ output: inout Output) {
         while phase == .encrypted || phase == .keyExchange, unprovenJoin == nil, let held = receive.popComplete() {
-            host.heldPackets -= 1
+            releaseHeld(1)
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             takeFIN(segment, now, &output)
             guard phase != .aborted else { return drop(held.id, &output) }
@@ -261,7 +291,9 @@ extension Flow {
 
     /// A frame with rekey = 1 makes a peer that lives authenticate one of its own (RFC 8548 section 3.9).
     private func askForLife(_ now: Instant, _ output: inout Output) {
-        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation else { return }
+        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation, mayOwnMore else {
+            return
+        }
         sealOwn(rekey: true, now, &output)
     }
 
@@ -272,6 +304,8 @@ extension Flow {
         hasFailed = true
         traffic.authFailures += 1
         host.counters.authFailures += 1
+        // Behind its last frame the peer has nothing to say: no reason to end what is whole.
+        guard receive.signedEndW == nil else { return }
         receive.consecutiveFailures += 1
         // What has been acknowledged cannot come again.
         if receive.promisedW > receive.nextW || receive.consecutiveFailures >= Self.mostFailures {
@@ -293,7 +327,7 @@ extension Flow {
     private func dropHeldFailure(_ length: Int, _ now: Instant, _ output: inout Output) {
         let bad = receive.nextW..<receive.nextW + max(1, length)
         for held in receive.removeHeld(touching: bad) {
-            host.heldPackets -= 1
+            releaseHeld(1)
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
         injectAck(now: now, &output)

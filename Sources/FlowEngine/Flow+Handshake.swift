@@ -28,15 +28,20 @@ extension Flow {
         }
         header.usesTimestamps = local.timestamps && remote.timestamps
         header.usesSACK = local.sack && remote.sack
-        header.wireMSS = min(header.localMSS, header.remoteMSS)
+        header.wireMSS = max(Self.leastMSS, min(header.localMSS, header.remoteMSS))
         header.window = UInt16(clamping: header.localWindow >> header.localScale)
     }
+
+    /// The least MSS that is obeyed. One of a few bytes would make a packet of every few bytes of ciphertext, as Linux's
+    /// `tcp_min_snd_mss` (48, CVE-2019-11479) prevents. Ours leaves room for all options, a frame's overhead and 64 bytes
+    /// of data; no IPv4 host takes less than 536 bytes (RFC 9293 section 3.7.1), whatever it claims.
+    static let leastMSS = TCPOptions.capacity + Frame.overhead + 2 + 64
 
     /// The MSS the local kernel is told: what a frame adds to a segment has to fit as well (DESIGN.md section 3).
     func loweredMSS(_ metadata: PacketMetadata) -> UInt16 {
         let headers = tuple.local.address.isIPv6 ? 60 : 40
         let path = metadata.mtu > 0 ? metadata.mtu - headers : Int.max
-        let size = min(header.remoteMSS, header.localMSS, path) - Frame.overhead
+        let size = min(max(Self.leastMSS, min(header.remoteMSS, header.localMSS)), path) - Frame.overhead
         return UInt16(clamping: max(64, size))
     }
 

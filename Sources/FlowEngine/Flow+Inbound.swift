@@ -35,6 +35,7 @@ extension Flow {
     private func translateInbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
         var options = TCPOptions(packet, of: bytes)
+        if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
@@ -68,7 +69,7 @@ extension Flow {
         _ packet: TCPPacket, _ options: borrowing TCPOptions, _ acknowledged: Int, _ output: inout Output
     ) {
         if acknowledged > 0 || !packet.payload.isEmpty { needsENO = false }
-        removalDeadline = isFinished ? removalDeadline : nil
+        if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
     }
@@ -76,6 +77,11 @@ extension Flow {
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
         let before = send.acknowledgedW
         send.acknowledge(w, window: window)
+        if engineRetries > FlowTime.mostRetries {
+            // It had been given up, and lives.
+            engineRetries = 0
+            return armEngineTimer(now)
+        }
         guard w > before, engineDeadline != nil else { return }
         engineRetries = 0
         armEngineTimer(now)

@@ -7,6 +7,7 @@ extension Flow {
     func install(_ secret: ConnectionSecret, now: Instant, _ output: inout Output) {
         let crypto = host.crypto
         self.secret = secret
+        keyFacts = (secret.aead, secret.index)
         (sealer, opener) = secret.streams(crypto)
         sessionID = secret.sessionID(crypto)
         phase = .encrypted
@@ -18,6 +19,7 @@ extension Flow {
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
         }
+        becomeProven()
         countOrigin()
         linkJoinChains(&output)
         if !isJoin { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
@@ -34,6 +36,7 @@ extension Flow {
     /// The peer proved that it holds the secret of this join: it counts from here on.
     func joinProven(_ output: inout Output) {
         unprovenJoin = nil
+        becomeProven()
         host.counters.joins += 1
         output.actions.append(.log(.encrypted(tuple, .join)))
         if let chain = mptcp?.sessionChain { host.sessions.learn(tuple.remote.address, for: chain) }
@@ -52,9 +55,15 @@ extension Flow {
         linkJoinChains(&output)
     }
 
-    /// Once the first subflow has both its secret and its tokens, the connection has its join chains.
+    /// Once the first subflow has both its secret and its tokens, the connection has its join chains. Nobody needs the
+    /// secret then.
     private func linkJoinChains(_ output: inout Output) {
-        guard let mptcp, !isJoin, let secret, mptcp.openingChain == nil, let keys = mptcp.keys else { return }
+        guard let mptcp, !isJoin, mptcp.openingChain == nil else {
+            secret = nil
+            return
+        }
+        guard let secret, let keys = mptcp.keys else { return }
+        self.secret = nil
         mptcp.sessionChain = sessionChain
         mptcp.deriveJoinChains(from: secret, crypto: host.crypto)
         output.actions.append(.journalAdd(CondemnedFlow(tuple: tuple, keys: keys)))

@@ -44,6 +44,7 @@ extension Flow {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
         remember(packet, options, arrival)
+        if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.ack) {
             receive.acknowledge(inOrigin.offset(of: packet.acknowledgment, near: receive.acknowledgedK))
             receive.advertise(header.localWindow)
@@ -159,14 +160,12 @@ extension Flow {
         }
         let sequence = arrival.packet.sequence
         let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
-        guard !isRepeated, heldOutbound.count < Self.heldOutboundLimit, host.admitHeld() else {
+        guard !isRepeated, admitHeldOutbound() else {
             return drop(arrival.metadata.id, &output)
         }
         heldOutbound.append(
             HeldOutbound(bytes: bytes.array(), packet: arrival.packet, metadata: arrival.metadata))
     }
-
-    private static let heldOutboundLimit = 256
 
     /// Sends Init1 or the probe of a join in the shape of the kernel's third ACK.
     func injectHandshakeACK(now: Instant, _ output: inout Output) {
@@ -191,7 +190,7 @@ extension Flow {
     /// Keys exist: what was held goes out.
     func releaseOutbound(now: Instant, _ output: inout Output) {
         while let held = heldOutbound.popFirst() {
-            host.heldPackets -= 1
+            host.pending.outbound.release(1)
             let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
@@ -343,16 +342,6 @@ extension Flow {
         } while position < w.upperBound
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
         ackOwed = false
-    }
-}
-
-extension Host {
-    /// Counts one more packet whose verdict is pending; false at the limit.
-    func admitHeld() -> Bool {
-        guard heldPackets < configuration.maximumHeldPackets else { return false }
-        heldPackets += 1
-        counters.packetsHeld += 1
-        return true
     }
 }
 

@@ -55,7 +55,10 @@ final class Flow {
     var keyExchange: KeyExchangeA?
     /// The negotiation transcript, while the acceptor waits for Init1 (RFC 8547 section 4.8).
     var transcript: [UInt8] = []
+    /// What the keys came from, until everything is derived from it.
     var secret: ConnectionSecret?
+    /// What reports tell of it.
+    var keyFacts: (aead: AEADAlgorithm, index: Int)?
     /// The session this connection's keys began or came from.
     var sessionChain: SecretChain?
     var sealer: FrameSealer?
@@ -63,6 +66,8 @@ final class Flow {
     var sessionID: [UInt8] = []
     /// Set until the first authenticated frame proves a join (DESIGN.md section 4).
     var unprovenJoin: Int?
+    /// The peer has keys, and where it joins has shown so.
+    var isProven = false
 
     // MARK: MPTCP
 
@@ -111,6 +116,8 @@ final class Flow {
     var lastHeard: Instant
     /// When held packets have to go if nothing is heard.
     var heldDeadline: Instant?
+    /// When a peer that has proved nothing is given up.
+    var proofDeadline: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -155,6 +162,7 @@ final class Flow {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
         next = Self.earlier(next, heldDeadline)
+        next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
     }
 

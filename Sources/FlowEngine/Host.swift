@@ -9,7 +9,7 @@ final class Host {
     var counters = EngineCounters()
     var tracker = MPTCPTracker()
     var sessions: SessionCache
-    var heldPackets = 0
+    var pending: PendingVerdicts
     /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
     /// three, because opening one may lead to sealing another.
     var frameScratch = [UInt8](repeating: 0, count: 70_000)
@@ -23,6 +23,7 @@ final class Host {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
+        pending = PendingVerdicts(limit: configuration.maximumHeldPackets)
         sessions = SessionCache(
             limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
     }

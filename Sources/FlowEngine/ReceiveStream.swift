@@ -1,16 +1,6 @@
 import DequeModule
 import PacketWire
 
-/// A packet from the wire whose verdict waits for a frame to be complete, or for a hole to close.
-struct HeldPacket: Sendable {
-    var id: PacketID
-    var bytes: [UInt8]
-    var packet: TCPPacket
-    /// W offsets of its data.
-    var w: Range<Int>
-    var isFIN: Bool { packet.flags.contains(.fin) }
-}
-
 /// Ends of file that the peer did not sign (RFC 8548 section 3.7).
 ///
 /// Anybody on the path can forge some. A peer that means it goes on repeating them, and authenticates nothing more.
@@ -50,8 +40,7 @@ struct ReceiveStream: Sendable {
     var map = SequenceMap()
     /// Plaintext the local kernel has not acknowledged: it may have dropped what was delivered.
     private(set) var plaintext = ByteRing()
-    /// Sorted by first W offset.
-    private(set) var held: Deque<HeldPacket> = []
+    private(set) var held = HeldPackets()
     /// W offset up to which data has arrived without a hole.
     private(set) var contiguousW = 0
     /// Acknowledged by the local kernel, in K.
@@ -78,27 +67,27 @@ struct ReceiveStream: Sendable {
     var nextW: Int { map.wEnd }
     /// K offset of the next plaintext byte.
     var nextK: Int { map.kEnd }
-    /// A piece of a frame has arrived, but not all of it.
-    var hasPartialFrame: Bool { contiguousW > nextW }
+    /// A piece of a frame has arrived, but not all of it. Behind the last frame there are none.
+    var hasPartialFrame: Bool { contiguousW > nextW && signedEndW == nil }
     var isFinished: Bool { finK.map { acknowledgedK > $0 } ?? false }
 
     /// Appends the plaintext of an authenticated frame, or the engine-owned stretch of a message.
     mutating func append(_ data: Span<UInt8>, wCount: Int, lead: Int) {
         plaintext.append(data)
         map.append(kCount: data.count, wCount: wCount, lead: lead)
-        contiguousW = max(contiguousW, nextW)
+        advanceContiguous()
     }
 
     /// A message of the key exchange: it owns W but no K.
     mutating func appendEngineOwned(_ wCount: Int) {
         map.append(kCount: 0, wCount: wCount, lead: wCount)
-        contiguousW = max(contiguousW, nextW)
+        advanceContiguous()
     }
 
     mutating func appendFIN() {
         finK = nextK
         map.append(kCount: 1, wCount: 1, lead: 0)
-        contiguousW = max(contiguousW, nextW)
+        advanceContiguous()
     }
 
     mutating func acknowledge(_ k: Int) {
@@ -129,96 +118,57 @@ struct ReceiveStream: Sendable {
 
     // MARK: Held packets
 
-    /// Whether `range` adds nothing to what is held already.
-    func holdsAll(of range: Range<Int>) -> Bool {
-        if range.upperBound <= contiguousW { return true }
-        var reached = range.lowerBound
-        for packet in held {
-            if packet.w.lowerBound > reached { return false }
-            reached = max(reached, packet.w.upperBound)
-            if reached >= range.upperBound { return true }
+    private mutating func advanceContiguous() {
+        if held.isEmpty {
+            contiguousW = nextW
+        } else {
+            held.uncover(below: nextW)
+            contiguousW = held.end(covering: nextW)
         }
-        return false
     }
+
+    /// Whether `range` adds nothing to what is held already.
+    func holdsAll(of range: Range<Int>) -> Bool { range.upperBound <= contiguousW || held.covers(range) }
 
     /// Whether a FIN at `w` is held.
-    func holdsFIN(at w: Int) -> Bool { held.contains { $0.isFIN && $0.w.upperBound == w } }
+    func holdsFIN(at w: Int) -> Bool { held.containsFIN(at: w) }
 
-    mutating func hold(_ packet: HeldPacket) {
-        var index = held.count
-        while index > 0, held[index - 1].w.lowerBound > packet.w.lowerBound { index -= 1 }
-        held.insert(packet, at: index)
+    /// Holds a packet; returns those that are no longer needed for it.
+    mutating func hold(_ packet: HeldPacket) -> [HeldPacket] {
+        let dropped = held.insert(packet)
         if packet.w.lowerBound <= contiguousW { advanceContiguous() }
-    }
-
-    private mutating func advanceContiguous() {
-        for packet in held where packet.w.upperBound > contiguousW {
-            if packet.w.lowerBound > contiguousW { return }
-            contiguousW = packet.w.upperBound
-        }
+        return dropped
     }
 
     /// Takes out the first held packet if all of it lies below ``nextW``.
-    mutating func popComplete() -> HeldPacket? {
-        guard let first = held.first, first.w.upperBound <= nextW else { return nil }
-        return held.removeFirst()
+    mutating func popComplete() -> HeldPacket? { held.popFirst(endingBy: nextW) }
+
+    /// Takes out the last held packet if it begins above `w`.
+    mutating func popLastHeld(above w: Int) -> HeldPacket? {
+        defer { advanceContiguous() }
+        return held.popLast(beginningAbove: w)
     }
 
     /// Takes out every held packet that touches `range`, and forgets that its bytes arrived.
     mutating func removeHeld(touching range: Range<Int>) -> [HeldPacket] {
-        let removed = held.filter { $0.w.overlaps(range) || ($0.w.isEmpty && range.contains($0.w.lowerBound)) }
-        held.removeAll { $0.w.overlaps(range) || ($0.w.isEmpty && range.contains($0.w.lowerBound)) }
-        contiguousW = nextW
-        advanceContiguous()
-        return Array(removed)
+        defer { advanceContiguous() }
+        return held.remove(touching: range)
+    }
+
+    /// Takes out every packet that reaches beyond `w`.
+    mutating func removeHeld(endingAbove w: Int) -> [HeldPacket] {
+        if held.isEmpty { return [] }
+        defer { advanceContiguous() }
+        return held.remove(endingAbove: w)
     }
 
     mutating func removeAllHeld() -> [HeldPacket] {
-        defer {
-            held = []
-            contiguousW = nextW
-        }
-        return Array(held)
+        defer { advanceContiguous() }
+        return held.removeAll()
     }
 
     /// Copies W bytes from held packets; false where not all of them are here.
-    func gather(_ range: Range<Int>, into scratch: inout [UInt8]) -> Bool {
-        var position = range.lowerBound
-        for packet in held {
-            if position >= range.upperBound { break }
-            guard packet.w.upperBound > position else { continue }
-            guard packet.w.lowerBound <= position else { return false }
-            let end = min(packet.w.upperBound, range.upperBound)
-            let from = packet.packet.payload.lowerBound + (position - packet.w.lowerBound)
-            var target = scratch.mutableSpan
-            target.copy(
-                packet.bytes.span.extracting(from..<from + (end - position)), at: position - range.lowerBound)
-            position = end
-        }
-        return position >= range.upperBound
-    }
-
-    /// SACK blocks (W) for what is held: the block of `latest` first, then from the left.
-    ///
-    /// The first held piece of an incomplete frame is left out: it cannot be acknowledged before the frame
-    /// authenticates, and a block that starts at the acknowledgement would say nothing.
-    func sackBlocks(above acknowledged: Int, latest: Int?, limit: Int) -> [Range<Int>] {
-        var blocks: [Range<Int>] = []
-        for packet in held where !packet.w.isEmpty {
-            if let last = blocks.last, packet.w.lowerBound <= last.upperBound {
-                blocks[blocks.count - 1] = last.lowerBound..<max(last.upperBound, packet.w.upperBound)
-            } else {
-                blocks.append(packet.w)
-            }
-        }
-        if let first = blocks.first, first.lowerBound <= acknowledged, let piece = held.first {
-            let start = max(piece.w.upperBound, acknowledged + 1)
-            blocks.removeFirst()
-            if start < first.upperBound { blocks.insert(start..<first.upperBound, at: 0) }
-        }
-        if let latest, let index = blocks.firstIndex(where: { $0.contains(latest) }), index > 0 {
-            blocks.insert(blocks.remove(at: index), at: 0)
-        }
-        return Array(blocks.prefix(limit))
+    mutating func gather(_ range: Range<Int>, into scratch: inout [UInt8]) -> Bool {
+        held.gather(range, into: &scratch)
     }
 }

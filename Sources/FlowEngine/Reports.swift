@@ -10,8 +10,8 @@ extension Flow {
             case .opening, .accepting, .keyExchange, .aborted: .handshake
             }
         return SubflowReport(
-            local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: secret?.aead,
-            role: secret == nil ? nil : isOpener ? .a : .b, sessionID: sessionID, secretIndex: secret?.index,
+            local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: keyFacts?.aead,
+            role: keyFacts == nil ? nil : isOpener ? .a : .b, sessionID: sessionID, secretIndex: keyFacts?.index,
             plainBytesIn: traffic.plainIn, plainBytesOut: traffic.plainOut, wireBytesIn: traffic.wireIn,
             wireBytesOut: traffic.wireOut, authFailures: traffic.authFailures, reason: reason)
     }

@@ -30,6 +30,9 @@ struct SendStream: Sendable {
     /// The K offset of the FIN, once it was sealed.
     private(set) var finK: Int?
     var backlog: Deque<BacklogPacket> = []
+    /// Messages and frames without K that the peer has not acknowledged: the kernel knows nothing of them, so the engine
+    /// alone sends them again.
+    private(set) var engineOwned: Deque<Range<Int>> = []
 
     /// W offset of the next byte to make.
     var nextW: Int { map.wEnd }
@@ -49,7 +52,8 @@ struct SendStream: Sendable {
     /// Appends a whole frame or message.
     mutating func append(_ bytes: Span<UInt8>, kCount: Int, lead: Int) {
         ciphertext.append(bytes)
-        map.append(kCount: kCount, wCount: bytes.count, lead: lead)
+        let w = map.append(kCount: kCount, wCount: bytes.count, lead: lead)
+        if kCount == 0 { engineOwned.append(w) }
     }
 
     /// Appends the FIN: one K and one W byte that carry no data. `frame`, if any, is the empty frame with FINp in
@@ -76,5 +80,6 @@ struct SendStream: Sendable {
         acknowledgedW = w
         ciphertext.discard(before: w)
         map.discard(k: acknowledgedK, w: w)
+        while let first = engineOwned.first, first.upperBound <= w { engineOwned.removeFirst() }
     }
 }

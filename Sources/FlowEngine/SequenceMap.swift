@@ -8,14 +8,12 @@ import DequeModule
 ///     K                      | data ......... |
 ///
 /// The first K byte owns the lead and the last one the tail, so every K range names one W range. Key exchange
-/// messages and empty frames own W but no K.
+/// messages and empty frames own W but no K; a row of them is one span.
 struct StreamSpan: Sendable, Hashable {
     var k: Range<Int>
     var w: Range<Int>
     var lead: Int
 
-    /// Sent by the engine alone: the kernel knows nothing of it.
-    var isEngineOwned: Bool { k.isEmpty }
     var firstDataW: Int { w.lowerBound + lead }
 }
 
@@ -31,10 +29,22 @@ struct SequenceMap: Sendable {
 
     private static let remembered = 32
 
-    mutating func append(kCount: Int, wCount: Int, lead: Int) {
-        spans.append(StreamSpan(k: kEnd..<kEnd + kCount, w: wEnd..<wEnd + wCount, lead: lead))
+    var count: Int { spans.count }
+
+    /// - Returns: the place of what was appended in W.
+    @discardableResult
+    mutating func append(kCount: Int, wCount: Int, lead: Int) -> Range<Int> {
+        let w = wEnd..<wEnd + wCount
+        if kCount == 0, let last = spans.last, last.k.isEmpty {
+            // Neither owns any K: every question has the same answer for both.
+            spans[spans.count - 1].w = last.w.lowerBound..<w.upperBound
+            wEnd = w.upperBound
+            return w
+        }
+        spans.append(StreamSpan(k: kEnd..<kEnd + kCount, w: w, lead: lead))
         kEnd += kCount
-        wEnd += wCount
+        wEnd = w.upperBound
+        return w
     }
 
     /// Forgets spans that end at or below both limits.
@@ -90,16 +100,6 @@ struct SequenceMap: Sendable {
         guard w >= base.w else { return base.k - (base.w - w) }
         guard let span = span(withWAbove: w) else { return kEnd }
         return span.k.lowerBound + min(max(0, w - span.firstDataW), span.k.count)
-    }
-
-    /// The first engine-owned span that ends above `w`.
-    func engineSpan(endingAbove w: Int) -> StreamSpan? {
-        var index = spans.firstIndexSorted { $0.w.upperBound > w }
-        while index < spans.count {
-            if spans[index].isEngineOwned { return spans[index] }
-            index += 1
-        }
-        return nil
     }
 
     /// - Parameter k: not below the base, so that a span is found wherever `k` lies before the end.

@@ -16,6 +16,8 @@ public enum KeyExchangeError: Error, Hashable, Sendable {
 public struct Init1: Hashable, Sendable {
     /// Magic number and total length: what ``messageLength(prefix:)`` wants to see.
     public static let prefixLength = 8
+    /// No message of the key exchange is longer.
+    public static let maximumLength = InitHeader.maximumLength
     /// What the message begins with, big-endian (RFC 8548 section 4.1).
     public static let magic: UInt32 = 0x1510_1a0e
     /// sym_cipher_list as sent, unknown identifiers included.

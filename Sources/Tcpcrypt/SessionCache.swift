@@ -45,6 +45,8 @@ public struct SessionCache {
 
     /// A peer's addresses that are remembered for one session.
     private static let peerLimit = 32
+    /// Sessions that one address can be proposed: many peers may share it, but what each of them names is found all the same.
+    private static let sessionsPerAddress = 16
 
     /// - Parameters:
     ///   - limit: sessions kept at most.
@@ -67,9 +69,9 @@ public struct SessionCache {
         while sessions.count >= limit, let oldest { remove(oldest) }
         let number = nextNumber
         nextNumber += 1
-        sessions[number] = Session(chain: chain, stored: now, peers: [peer])
+        sessions[number] = Session(chain: chain, stored: now, peers: [])
         numbers[ObjectIdentifier(chain)] = number
-        addresses[peer, default: []].append(number)
+        assign(peer, to: number)
         link(number)
         rename(number)
     }
@@ -127,12 +129,21 @@ public struct SessionCache {
 
     /// Another address of the same peer, proved by an authenticated join or resumption.
     public mutating func learn(_ address: IPAddress, for chain: SecretChain) {
-        guard let number = numbers[ObjectIdentifier(chain)], var session = sessions[number],
+        guard let number = numbers[ObjectIdentifier(chain)], let session = sessions[number],
             !session.peers.contains(address), session.peers.count < Self.peerLimit
         else { return }
-        session.peers.append(address)
-        sessions[number] = session
-        addresses[address, default: []].append(number)
+        assign(address, to: number)
+    }
+
+    /// The youngest sessions of an address are proposed to it.
+    private mutating func assign(_ address: IPAddress, to number: Int) {
+        sessions[number]?.peers.append(address)
+        var known = addresses[address] ?? []
+        known.append(number)
+        if known.count > Self.sessionsPerAddress {
+            sessions[known.removeFirst()]?.peers.removeAll { $0 == address }
+        }
+        addresses[address] = known
     }
 
     /// Whether there is a session with a host at `address`; it may have expired since.

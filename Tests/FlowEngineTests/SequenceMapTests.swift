@@ -43,7 +43,6 @@ import Testing
         for offset in -40...map.wEnd + 40 {
             _ = (map.w(startingAt: offset), map.w(endingAt: offset), map.w(acknowledging: offset))
             _ = (map.k(acknowledgedBy: offset), map.k(startingAtOrAbove: offset), map.k(standingBelow: offset))
-            _ = map.engineSpan(endingAbove: offset)
         }
     }
 

@@ -132,6 +132,24 @@ import Testing
         #expect(client.entries(now: 0).first?.peers.count == 32)
     }
 
+    /// Many peers behind one address: it is proposed the youngest sessions, but every one is found by its name.
+    @Test func sharedAddresses() throws {
+        var server = cache()
+        let chains = try (0..<40).map { try Pair(seed: UInt64($0)).chains(lookAhead: 2) }
+        for (index, pair) in chains.enumerated() { server.store(pair.b, peer: .test(1), now: Int64(index)) }
+        #expect(server.count == 40)
+        #expect(server.entries(now: 0).filter { $0.peers == [.test(1)] }.count == 16)
+        for pair in chains {
+            let entry = try #require(pair.a.propose())
+            let found = server.find(entry.id.a, tep: .curve25519, now: 40)
+            #expect(found?.chain === pair.b)
+        }
+        let proposal = server.propose(to: .test(1), allowing: [.curve25519], now: 40)
+        #expect(proposal?.chain === chains.last?.b)
+        for pair in chains.suffix(16) { server.remove(pair.b) }
+        #expect(!server.knows(.test(1)))
+    }
+
     @Test func flush() throws {
         var client = cache()
         let (a, b) = try Pair().chains()
