@@ -280,16 +280,20 @@ extension Flow {
         return options
     }
 
-    /// Before a subflow is fully established, a packet without an MPTCP option makes the kernel fall back or reset
-    /// (DESIGN.md section 5): such packets of our own making stop here.
+    /// Before a subflow is fully established, a packet without the MPTCP option that the kernel waits for makes it fall back or
+    /// reset (DESIGN.md section 5): those without data stop here. Data without it means that the peer has fallen back.
     private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
         guard mptcp != nil else { return true }
         if isEmpty { options.dropMPTCPDataLength() }
-        if options.contains(TCPOptionKind.mptcp) {
-            kernelEstablished = true
-            return true
-        }
-        return !isEmpty || kernelEstablished
+        if !kernelEstablished { kernelEstablished = !isEmpty || completesHandshake(options) }
+        return kernelEstablished
+    }
+
+    private func completesHandshake(_ options: borrowing TCPOptions) -> Bool {
+        if isOpener { return options.contains(TCPOptionKind.mptcp) }
+        if isJoin { return options.mayBeJoin }
+        guard case .capableACK = options.mptcpOption(isSYN: false) else { return false }
+        return true
     }
 }
 

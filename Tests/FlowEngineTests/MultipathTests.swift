@@ -21,14 +21,16 @@ struct Multipath {
 
     init(_ pair: Pair) { self.pair = pair }
 
+    static let thirdACK = [30, 20, 1, 1] + keyA + keyB
+
     /// The first subflow, up to the client's third ACK.
-    func connect() {
+    func connect(isThirdACKLost: Bool = false) {
         pair.clientSends(1000, 0, .syn, Self.synOptions([30, 4, 1, 1]))
         pair.settle()
         pair.serverSends(5000, 1001, [.syn, .ack], Self.synOptions([30, 12, 1, 1] + Self.keyB))
         pair.settle()
-        let both = [30, 20, 1, 1] + Self.keyA + Self.keyB
-        pair.clientSends(1001, 5001, .ack, Self.timestamps + both)
+        pair.clientSends(1001, 5001, .ack, Self.timestamps + Self.thirdACK)
+        if isThirdACKLost { _ = pair.client.takeWire() }
         pair.settle()
     }
 
@@ -58,6 +60,42 @@ struct Multipath {
         #expect(client?.localToken == server?.remoteToken)
         #expect(client?.remoteToken == server?.localToken)
         #expect(client?.remoteToken == Multipath.token(Multipath.keyB).span.loadUInt32(at: 0))
+    }
+
+    /// The third ACK was lost and the kernel repeats its SYN-ACK: the peer's answer, without MP_CAPABLE, would make it fall back.
+    @Test func nothingPassesBeforeMPCapableHasArrived() {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect(isThirdACKLost: true)
+        _ = pair.server.takeKernel()
+        pair.clientSends(1001, 5001, .ack, Multipath.timestamps + Multipath.dss)
+        pair.settle()
+        #expect(pair.server.takeKernel().isEmpty)
+        pair.clientSends(1001, 5001, .ack, Multipath.timestamps + Multipath.thirdACK)
+        pair.settle()
+        #expect(!pair.server.takeKernel().isEmpty)
+        pair.clientSends(1001, 5001, .ack, Multipath.timestamps + Multipath.dss)
+        pair.settle()
+        #expect(!pair.server.takeKernel().isEmpty)
+    }
+
+    /// A peer whose kernel has fallen back sends no MPTCP option any more; its acknowledgements must get through.
+    @Test func afterAFallbackOfTheKernelAcknowledgementsPass() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        _ = pair.client.takeKernel()
+        pair.serverSends(5001, 1001, .ack, Multipath.timestamps)
+        pair.settle()
+        #expect(pair.client.takeKernel().isEmpty)
+        pair.serverSends(5001, 1001, [.ack, .psh], Multipath.timestamps, [1, 2, 3])
+        pair.settle()
+        #expect(pair.client.takeKernel().flatMap(\.payload) == [1, 2, 3])
+        pair.clientSends(1001, 5004, [.ack, .psh], Multipath.timestamps, [4])
+        pair.settle()
+        _ = pair.client.takeKernel()
+        pair.serverSends(5004, 1002, .ack, Multipath.timestamps)
+        pair.settle()
+        #expect(pair.client.takeKernel().last?.acknowledgment == 1002)
     }
 
     @Test func aJoinCostsNoPublicKeyOperation() {
