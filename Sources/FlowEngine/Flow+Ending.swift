@@ -153,9 +153,7 @@ extension Flow {
     }
 
     private func dropHeldInbound(_ output: inout Output) {
-        let dropped = receive.removeAllHeld()
-        releaseHeld(dropped.count)
-        for held in dropped { drop(held.id, &output) }
+        for held in receive.removeAllHeld() { giveUp(held, &output) }
     }
 
     // MARK: Time
@@ -177,13 +175,18 @@ extension Flow {
     /// A sender that has gone must not fill the queue with what it left behind.
     func forgetHeld(_ now: Instant, _ output: inout Output) {
         heldDeadline = nil
-        guard !receive.held.isEmpty, receive.promisedW <= receive.nextW else { return }
+        guard !receive.held.isEmpty else { return }
         let due = lastHeard.adding(milliseconds: patienceWithHeld)
         guard due <= now else {
             heldDeadline = due
             return
         }
-        dropHeldInbound(&output)
+        guard receive.promisedW > receive.nextW else { return dropHeldInbound(&output) }
+        // What the peer was told has arrived will not come again: it stays, but not in the kernel's queue.
+        while let last = receive.popLastHeld(above: receive.promisedW - 1) { giveUp(last, &output) }
+        let verdicts = receive.takeHeldVerdicts()
+        releaseHeld(verdicts.count)
+        for id in verdicts { drop(id, &output) }
     }
 
     func note(roundTripSince start: Instant, _ now: Instant) {

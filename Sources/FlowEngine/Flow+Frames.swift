@@ -206,9 +206,10 @@ extension Flow {
     }
 
     /// A packet that is held no longer, without having reached the kernel.
-    private func giveUp(_ packet: HeldPacket, _ output: inout Output) {
+    func giveUp(_ packet: HeldPacket, _ output: inout Output) {
+        guard let id = packet.id else { return }
         releaseHeld(1)
-        drop(packet.id, &output)
+        drop(id, &output)
     }
 
     /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
@@ -238,7 +239,7 @@ extension Flow {
         let excess = receive.signedEndW.map { receive.removeHeld(endingAbove: $0) } ?? []
         release(now, &output)
         for held in excess {
-            releaseHeld(1)
+            if held.id != nil { releaseHeld(1) }
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
     }
@@ -264,10 +265,10 @@ extension Flow {
     /// Delivers held packets that lie below ``ReceiveStream/nextW``, each with its own share.
     private func release(_ now: Instant, _ output: inout Output) {
         while phase == .encrypted || phase == .keyExchange, unprovenJoin == nil, let held = receive.popComplete() {
-            releaseHeld(1)
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             takeFIN(segment, now, &output)
-            guard phase != .aborted else { return drop(held.id, &output) }
+            guard phase != .aborted else { return giveUp(held, &output) }
+            if held.id != nil { releaseHeld(1) }
             var options = TCPOptions(held.packet, of: held.bytes.span)
             options.remove(ENO.optionKind)
             let share = kShare(of: segment)
@@ -327,18 +328,18 @@ extension Flow {
     private func dropHeldFailure(_ length: Int, _ now: Instant, _ output: inout Output) {
         let bad = receive.nextW..<receive.nextW + max(1, length)
         for held in receive.removeHeld(touching: bad) {
-            releaseHeld(1)
+            if held.id != nil { releaseHeld(1) }
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
         injectAck(now: now, &output)
     }
 
     private func deliverGoodPart(
-        _ bytes: Span<UInt8>, _ packet: TCPPacket, _ id: PacketID, _ w: Range<Int>, _ output: inout Output
+        _ bytes: Span<UInt8>, _ packet: TCPPacket, _ id: PacketID?, _ w: Range<Int>, _ output: inout Output
     ) {
         let good = Segment(w: w.lowerBound..<max(w.lowerBound, min(w.upperBound, receive.nextW)), isFIN: false)
         let share = kShare(of: good)
-        guard !share.range.isEmpty, unprovenJoin == nil else { return drop(id, &output) }
+        guard !share.range.isEmpty, unprovenJoin == nil else { return dropPending(id, &output) }
         var options = TCPOptions(packet, of: bytes)
         options.remove(ENO.optionKind)
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)

@@ -172,19 +172,24 @@ extension Flow {
 
     /// Hands the kernel a packet of the wire with its share of the plaintext.
     func deliver(
-        _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ packet: TCPPacket, _ id: PacketID, k: Range<Int>,
+        _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ packet: TCPPacket, _ id: PacketID?, k: Range<Int>,
         fin: Bool, _ acknowledged: Int, _ output: inout Output
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
-        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return drop(id, &output) }
+        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
-        output.actions.append(.replace(id, range, .encrypted))
+        output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
         if k.lowerBound <= receive.deliveredK {
             receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
         }
         if !k.isEmpty || fin { ackOwed = false }
+    }
+
+    /// Drops a packet whose verdict has not been given yet.
+    func dropPending(_ id: PacketID?, _ output: inout Output) {
+        if let id { drop(id, &output) }
     }
 
     private func composeDelivery(

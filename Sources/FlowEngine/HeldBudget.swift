@@ -77,9 +77,10 @@ extension Flow {
     /// The peer has keys, and where it joins has shown so.
     func becomeProven() {
         guard !isProven, opener != nil, unprovenJoin == nil else { return }
-        releaseHeld(receive.held.count)
+        let pending = receive.held.packets.count { $0.id != nil }
+        releaseHeld(pending)
         isProven = true
-        host.pending.proven.adopt(receive.held.count)
+        host.pending.proven.adopt(pending)
         proofDeadline = nil
     }
 }

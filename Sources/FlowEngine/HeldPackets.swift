@@ -3,7 +3,8 @@ import PacketWire
 
 /// A packet from the wire whose verdict waits for a frame to be complete, or for a hole to close.
 struct HeldPacket: Sendable {
-    var id: PacketID
+    /// Nil once the verdict was given although the bytes are still needed: the kernel gets a packet of our own then.
+    var id: PacketID?
     var bytes: [UInt8]
     var packet: TCPPacket
     /// W offsets of its data.
@@ -173,6 +174,16 @@ struct HeldPackets: Sendable {
         if left < range.lowerBound { rest.append(left..<range.lowerBound) }
         if right > range.upperBound { rest.append(range.upperBound..<right) }
         ranges.replaceSubrange(start..<stop, with: rest)
+    }
+
+    /// Gives every verdict away; the bytes stay.
+    mutating func takeVerdicts() -> [PacketID] {
+        var taken: [PacketID] = []
+        for index in packets.indices {
+            if let id = packets[index].id { taken.append(id) }
+            packets[index].id = nil
+        }
+        return taken
     }
 
     mutating func removeAll() -> [HeldPacket] {

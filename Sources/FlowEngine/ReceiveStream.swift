@@ -162,6 +162,9 @@ struct ReceiveStream: Sendable {
         return held.remove(endingAbove: w)
     }
 
+    /// Gives the verdicts of all held packets away; their bytes stay.
+    mutating func takeHeldVerdicts() -> [PacketID] { held.takeVerdicts() }
+
     mutating func removeAllHeld() -> [HeldPacket] {
         defer { advanceContiguous() }
         return held.removeAll()

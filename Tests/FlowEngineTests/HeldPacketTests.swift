@@ -160,6 +160,43 @@ import Testing
     }
 }
 
+/// The kernel's queue is not a place to wait in for a peer that has gone.
+@Suite struct SilenceTests {
+    private func frameInPieces() -> (attacker: HandMade, pieces: [(sequence: UInt32, bytes: [UInt8])]) {
+        let attacker = HandMade(TestHost(seed: 1))
+        attacker.open()
+        let start = attacker.seq
+        let bytes = attacker.frame((0..<3000).map { UInt8(truncatingIfNeeded: $0) })
+        let pieces = stride(from: 0, to: bytes.count, by: 500).map {
+            (sequence: start &+ UInt32($0), bytes: Array(bytes[$0..<min($0 + 500, bytes.count)]))
+        }
+        return (attacker, pieces)
+    }
+
+    /// What was acknowledged will not come again: its bytes stay, and are delivered in packets of our own.
+    @Test func acknowledgedPiecesOutliveTheirVerdicts() {
+        let (attacker, pieces) = frameInPieces()
+        for piece in pieces.prefix(3) + pieces.suffix(2) { attacker.send(piece.bytes, at: piece.sequence) }
+        attacker.host.advance(milliseconds: 1_000)
+        #expect(attacker.host.takeSeen().last?.acknowledgment == pieces[3].sequence)
+        attacker.host.advance(milliseconds: 180_000)
+        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.count == 0)
+        for piece in pieces.dropFirst(3) { attacker.send(piece.bytes, at: piece.sequence) }
+        let expected = (0..<3000).map { UInt8(truncatingIfNeeded: $0) }
+        #expect(attacker.host.takeKernel().flatMap(\.payload) == expected)
+        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.count == 0)
+    }
+
+    @Test func piecesBehindAHoleAreForgotten() {
+        let (attacker, pieces) = frameInPieces()
+        for piece in pieces.dropFirst() { attacker.send(piece.bytes, at: piece.sequence) }
+        attacker.host.advance(milliseconds: 181_000)
+        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.count == 0)
+        for piece in pieces { attacker.send(piece.bytes, at: piece.sequence) }
+        #expect(attacker.host.takeKernel().flatMap(\.payload).count == 3000)
+    }
+}
+
 /// What one more packet costs does not depend on what is held.
 @Suite struct HeldPacketCostTests {
     private static let pieces = 6_000
