@@ -286,6 +286,7 @@ public struct Engine: ~Copyable {
     }
 
     private static let deadlinesToSpare = 4096
+    var deadlineCount: Int { deadlines.count }
 
     /// Flows that were replaced or removed leave their entries behind.
     private mutating func discardOldDeadlines() {
