@@ -13,6 +13,9 @@ enum FlowTime {
     static let aborted: Int64 = 60_000
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
+    /// The same after a frame that did not authenticate, and how long after.
+    static let suspiciousProgress: Int64 = 1_000
+    static let suspicion: Int64 = 10_000
     static let mostRetries = 8
     /// How long after an acknowledgement a packet may still be on its way that was sent without knowing of it.
     static let stuckFrame: Int64 = 60_000

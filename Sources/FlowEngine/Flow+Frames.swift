@@ -303,6 +303,7 @@ extension Flow {
     /// Counts a frame that did not authenticate.
     private func fail(_ now: Instant, _ output: inout Output) {
         hasFailed = true
+        lastFailure = now
         traffic.authFailures += 1
         host.counters.authFailures += 1
         // Behind its last frame the peer has nothing to say: no reason to end what is whole.
@@ -358,7 +359,10 @@ extension Flow {
         }
         guard progressDeadline == nil || receive.contiguousW != progressW else { return }
         progressW = receive.contiguousW
-        progressDeadline = now.adding(milliseconds: max(FlowTime.leastProgress, roundTrip / 1_000_000))
+        // Where somebody forges, what is held may be forged too, and is not to be acknowledged before the sender has repeated it.
+        let isSuspicious = lastFailure.map { now.milliseconds(since: $0) < FlowTime.suspicion } ?? false
+        let patience = isSuspicious ? FlowTime.suspiciousProgress : FlowTime.leastProgress
+        progressDeadline = now.adding(milliseconds: max(patience, roundTrip / 1_000_000))
     }
 
     /// Acknowledges the pieces of a frame that cannot complete because the sender waits for just that.

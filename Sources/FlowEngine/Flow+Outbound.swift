@@ -65,7 +65,7 @@ extension Flow {
 
     /// Keeps what packets of our own need to look like the kernel's.
     private func remember(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ arrival: Arrival) {
-        header.window = packet.window
+        header.window = mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }

@@ -122,6 +122,7 @@ final class Flow {
     var isReset = false
     /// The last frame did not authenticate.
     var hasFailed = false
+    var lastFailure: Instant?
     /// How far the incomplete frame had come when its timer was set.
     var progressW = 0
     /// When pieces of a frame were last acknowledged before it was whole.
