@@ -74,14 +74,6 @@ public struct Firewall: Sendable {
         return report
     }
 
-    /// After a crash, where no new daemon is to take over at once. ``install()`` needs no such call before it, and must not have
-    /// one: between the two, packets of encrypted connections would pass.
-    @discardableResult
-    public func removeLeftovers() -> FirewallReport { remove() }
-
-    /// Whether rules of ours are there already, so that an earlier daemon crashed (or still runs).
-    public func hasLeftovers() throws(FirewallError) -> Bool { try !listing(.ipv4).isEmpty }
-
     // MARK: Programs
 
     private var conntrackSetting: ConntrackSetting { ConntrackSetting(runner: runner, file: sysctlFile) }

@@ -195,8 +195,6 @@ public enum FallbackReason: String, Sendable, Hashable {
     case synData = "data on the SYN"
     case optionSpace = "no room for ENO among the TCP options"
     case excludedPort = "port excluded by configuration"
-    case tableFull = "connection table full"
-    case preexisting = "older than the daemon"
     case plainMPTCPConnection = "subflow of a plain MPTCP connection"
     case stopping = "the daemon stops"
 }

@@ -16,14 +16,12 @@ struct InstallationTests {
         let world = try KernelWorld()
         try world.shell("iptables-\(variant.rawValue) -t security -A INPUT -p icmp -j ACCEPT")
         let firewall = world.firewall(variant)
-        #expect(try !firewall.hasLeftovers())
         #expect(try firewall.install().notes.isEmpty)
         #expect(try world.liberal() == "1")
         let first = try world.shell("iptables-\(variant.rawValue)-save -t security | grep -v ^#")
         #expect(try firewall.install().problems.isEmpty)
         #expect(try world.shell("iptables-\(variant.rawValue)-save -t security | grep -v ^#") == first)
         #expect(try jumps(world, variant) == [2, 2])
-        #expect(try firewall.hasLeftovers())
         #expect(firewall.remove().problems.isEmpty)
         #expect(try world.remains(variant) == "")
         #expect(try world.liberal() == "0")
@@ -46,7 +44,7 @@ struct InstallationTests {
         #expect(try firewall.install().notes.count == 2)
         #expect(try jumps(world, variant) == [2, 2])
         #expect(try !world.remains(variant).contains("OLD"))
-        #expect(firewall.removeLeftovers().problems.isEmpty)
+        #expect(firewall.remove().problems.isEmpty)
         #expect(try world.remains(variant) == "")
         #expect(try world.liberal() == "0")
     }
@@ -55,7 +53,7 @@ struct InstallationTests {
         let world = try KernelWorld()
         try world.firewall(variant, FirewallConfiguration(excludedPorts: [9])).install()
         try world.shell("iptables-\(variant.rawValue) -t security -I OUTPUT -p tcp -j TCPCRYPT-OUT")
-        #expect(world.firewall(variant).removeLeftovers().problems.isEmpty)
+        #expect(world.firewall(variant).remove().problems.isEmpty)
         #expect(try world.remains(variant) == "")
     }
 

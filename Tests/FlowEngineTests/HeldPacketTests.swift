@@ -251,4 +251,26 @@ import Testing
         }
         #expect(host.held == 300 + 150 + 75)
     }
+
+    /// Pieces of a frame are acknowledged soon, since the sender may wait for that; after a forgery they are not, since what is held
+    /// may be forged as well and what was acknowledged cannot be exchanged.
+    @Test(arguments: [(false, 200 as Int64, true), (true, 200, false), (true, 1_300, true)])
+    func piecesAreAcknowledgedLateAfterAForgery(_ isForged: Bool, _ milliseconds: Int64, _ isAcknowledged: Bool) {
+        let pair = Pair()
+        pair.connect()
+        guard let last = pair.wire.last(where: { $0.packet.source == pair.a }) else { return }
+        let next = last.sequence &+ UInt32(last.payload.count)
+        if isForged {
+            let forged = [0, 0, 17] + [UInt8](repeating: 9, count: 17)
+            pair.server.arrive(pair.a, pair.b, next, last.acknowledgment, .ack, [], forged)
+            #expect(pair.server.engine.counters.authFailures == 1)
+        }
+        pair.clientSends(1001, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 4000))
+        guard let first = pair.client.takeWire().first else { return }
+        _ = pair.server.takeWire()
+        pair.server.feed(first, .inbound)
+        pair.server.advance(milliseconds: milliseconds)
+        let acknowledged = pair.server.takeWire().compactMap { Seen($0) }.contains { $0.acknowledgment != next }
+        #expect(acknowledged == isAcknowledged)
+    }
 }

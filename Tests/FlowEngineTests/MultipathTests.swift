@@ -98,6 +98,20 @@ struct Multipath {
         #expect(pair.client.takeKernel().last?.acknowledgment == 1002)
     }
 
+    /// MPTCP's receiver cannot prune, so the peer is told of half the window; TCP's can.
+    @Test func theWindowOfMPTCPIsHalved() {
+        let plain = Pair()
+        plain.connect()
+        let multipath = Pair()
+        Multipath(multipath).connect()
+        for (pair, expected) in [(plain, UInt16(60_000)), (multipath, 30_000)] {
+            pair.wire = []
+            pair.clientSends(1001, 5001, [.ack, .psh], [], [1])
+            pair.settle()
+            #expect(pair.wire.first { !$0.payload.isEmpty }?.packet.window == expected)
+        }
+    }
+
     @Test func aJoinCostsNoPublicKeyOperation() {
         let pair = Pair()
         let multipath = Multipath(pair)

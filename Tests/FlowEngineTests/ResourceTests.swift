@@ -43,4 +43,24 @@ import Testing
         host.leave(Endpoint(address: here.address, port: 50_000), stranger, 1, 0, .syn, mss)
         #expect(host.takeSeen().last?.hasENO == true)
     }
+
+    /// A full table of half-open connections: the oldest makes way, and its opener, should it come after all, is refused.
+    @Test func halfOpenConnectionsMakeWay() {
+        let host = TestHost(seed: 1) { $0.maximumFlows = 100 }
+        let here = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
+        for port in 1...100 as ClosedRange<UInt16> {
+            let there = Endpoint(address: stranger.address, port: port)
+            host.feed(syn(port, 1), .inbound)
+            host.leave(here, there, 5000, 2, [.syn, .ack], mss)
+        }
+        _ = host.takeWire()
+        _ = host.takeKernel()
+        host.leave(Endpoint(address: here.address, port: 50_000), stranger, 1, 0, .syn, mss)
+        #expect(host.takeSeen().last?.hasENO == true)
+        host.arrive(Endpoint(address: stranger.address, port: 1), here, 2, 5001, [.ack, .psh], [69, 2], [1, 2, 3])
+        #expect(host.takeKernel().isEmpty)
+        #expect(host.takeSeen().last?.packet.flags.contains(.rst) == true)
+        host.arrive(Endpoint(address: stranger.address, port: 2), here, 2, 5001, .ack, [69, 2])
+        #expect(!host.takeKernel().isEmpty)
+    }
 }
