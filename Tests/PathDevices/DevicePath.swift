@@ -26,15 +26,23 @@ public final class DevicePath {
     }
 
     private var random: SeededRandom
-    private let ends: [PathDirection: any NetworkDevice]
+    private var ends: [PathDirection: any NetworkDevice] = [:]
     private let entries: [PathDirection: Entry] = [.toRight: Entry(), .toLeft: Entry()]
     private var elements: [PathDirection: [Element]] = [:]
     private var counterTable: [PathDirection: [String: Counter]] = [:]
 
+    /// Leads nowhere yet.
+    public init(seed: UInt64) { random = SeededRandom(seed: seed) }
+
     /// - Parameters:
-    ///   - right: takes what arrives at the right end, `left` at the left.
-    public init(seed: UInt64, right: any NetworkDevice, left: any NetworkDevice) {
-        random = SeededRandom(seed: seed)
+    ///   - right: takes what arrives at the right end.
+    ///   - left: takes what arrives at the left end.
+    public convenience init(seed: UInt64, right: any NetworkDevice, left: any NetworkDevice) {
+        self.init(seed: seed)
+        lead(right: right, left: left)
+    }
+
+    public func lead(right: any NetworkDevice, left: any NetworkDevice) {
         ends = [.toRight: right, .toLeft: left]
         connect()
     }
