@@ -66,5 +66,13 @@ extension DeviceKind {
             let (mtu, word) = try reader.pair()
             return .mtu(try mtu.number(68...65_535), isSilent: try word.choice(["silent": true]))
         },
+        DeviceKind("proxy-ack", "data acknowledged and repeated by a proxy") { reader throws(PathSpecificationError) in
+            try reader.nothing()
+            return .proxyAck
+        },
+        DeviceKind("syn-proxy", "SYNs answered by a proxy, MSS only") { reader throws(PathSpecificationError) in
+            try reader.nothing()
+            return .synProxy
+        },
     ]
 }
