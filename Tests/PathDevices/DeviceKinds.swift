@@ -70,9 +70,9 @@ extension DeviceKind {
             try reader.nothing()
             return .proxyAck
         },
-        DeviceKind("syn-proxy", "SYNs answered by a proxy, MSS only") { reader throws(PathSpecificationError) in
-            try reader.nothing()
-            return .synProxy
+        DeviceKind("syn-proxy[=MSS]", "a proxy answers SYNs, MSS only (1440)") {
+            reader throws(PathSpecificationError) in
+            .synProxy(size: reader.text == nil ? 1440 : try reader.number(64...65_535))
         },
     ]
 }

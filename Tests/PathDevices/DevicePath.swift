@@ -119,7 +119,7 @@ public final class DevicePath {
         case .renumber: return Renumberer(random: random, counter: counter)
         case .mtu(let mtu, let isSilent): return NarrowLink(mtu, isSilent: isSilent, counter: counter)
         case .proxyAck: return ProxyAck(counter: counter)
-        case .synProxy: return SYNProxy(random: random, counter: counter)
+        case .synProxy(let size): return SYNProxy(size: size, random: random, counter: counter)
         }
     }
 }

@@ -32,7 +32,7 @@ public enum DeviceSpecification: Sendable, Hashable {
     case renumber
     case mtu(Int, isSilent: Bool)
     case proxyAck
-    case synProxy
+    case synProxy(size: Int)
 }
 
 /// The devices that packets of one direction pass, in order.

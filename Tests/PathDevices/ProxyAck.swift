@@ -19,7 +19,7 @@ final class ProxyAck: ChainDevice {
     // MARK: From the sender
 
     override func transmit(_ packet: WirePacket, on network: EventQueue) {
-        guard let parsed = packet.parsed else { return next.transmit(packet, on: network) }
+        guard let parsed = packet.intact else { return next.transmit(packet, on: network) }
         let key = FlowKey(parsed)
         if parsed.flags.contains(.rst) {
             streams[key] = nil
@@ -90,7 +90,7 @@ final class ProxyAck: ChainDevice {
     // MARK: From the receiver
 
     private func fromReceiver(_ packet: WirePacket, _ network: EventQueue, _ relay: Relay) {
-        guard let parsed = packet.parsed else { return relay.next.transmit(packet, on: network) }
+        guard let parsed = packet.intact else { return relay.next.transmit(packet, on: network) }
         let key = FlowKey(parsed).reversed
         if parsed.flags.contains(.rst) {
             streams[key] = nil

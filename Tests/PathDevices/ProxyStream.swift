@@ -262,9 +262,9 @@ extension ProxyStream {
         options.remove(TCPOptionKind.sack)
         var others = options
         others.remove(TCPOptionKind.timestamps)
-        if parsed.payload.isEmpty, parsed.flags == .ack, others.count == 0, ack == shownAck,
-            room(ack) == shownWindow
-        {
+        // Of the FIN only the receiver can tell, and it tells again.
+        let saysNothing = ack == shownAck && ack == taken && room(ack) == shownWindow
+        if parsed.payload.isEmpty, parsed.flags == .ack, others.count == 0, saysNothing {
             return nil
         }
         show(ack)

@@ -28,12 +28,15 @@ final class SYNProxy: ChainDevice {
     }
 
     private static let heldAtMost = 64
+    /// The MSS it announces at most: a guess, since the server has not been asked.
+    private var size: Int
     private var random: SeededRandom
     private var flows = FlowTable<Flow>()
     private var back: ChainDevice?
     private let retry = Retry()
 
-    init(random: SeededRandom, counter: Counter) {
+    init(size: Int, random: SeededRandom, counter: Counter) {
+        self.size = size
         self.random = random
         super.init(counter: counter)
         retry.proxy = self
@@ -45,10 +48,14 @@ final class SYNProxy: ChainDevice {
 
     override var partner: ChainDevice? { back }
 
+    override func update(_ specification: DeviceSpecification) {
+        if case .synProxy(let size) = specification { self.size = size }
+    }
+
     // MARK: From the client
 
     override func transmit(_ packet: WirePacket, on network: EventQueue) {
-        guard let parsed = packet.parsed else {
+        guard let parsed = packet.intact else {
             // An error about a packet of the server's.
             let shown = packet.editingQuote { source, destination, sequence in
                 guard let flow = flows[FlowKey(source: destination, destination: source)], flow.state == .open else {
@@ -72,17 +79,18 @@ final class SYNProxy: ChainDevice {
 
     private func answer(_ packet: WirePacket, _ parsed: TCPPacket, _ network: EventQueue) {
         let key = FlowKey(parsed)
-        let size = TCPOptions(parsed, of: packet.bytes.span).maximumSegmentSize ?? 536
+        let asked = TCPOptions(parsed, of: packet.bytes.span).maximumSegmentSize ?? 536
         if flows[key]?.client != parsed.sequence {
             let cookie = SequenceNumber(UInt32(truncatingIfNeeded: random.next()))
-            flows[key] = Flow(client: parsed.sequence, cookie: cookie, segmentSize: size)
+            flows[key] = Flow(client: parsed.sequence, cookie: cookie, segmentSize: asked)
             counter.add()
         }
         guard let flow = flows[key] else { return }
         let header = TCPHeader(
             sequence: flow.cookie, acknowledgment: parsed.sequence + 1, flags: [.syn, .ack], window: 65_535)
         let bytes = PacketBuilder.packet(
-            from: parsed.destination, to: parsed.source, header, options: Self.options(min(size, 1460)))
+            from: parsed.destination, to: parsed.source, header,
+            options: Self.options(min(asked, UInt16(clamping: size))))
         network.trace.note(network.time, "SYN answered by a proxy")
         back?.next.transmit(packet.answer(bytes), on: network)
     }
@@ -129,7 +137,7 @@ final class SYNProxy: ChainDevice {
     // MARK: From the server
 
     private func fromServer(_ packet: WirePacket, _ network: EventQueue, _ relay: Relay) {
-        guard let parsed = packet.parsed, let flow = flows[FlowKey(parsed).reversed], flow.state != .answered else {
+        guard let parsed = packet.intact, let flow = flows[FlowKey(parsed).reversed], flow.state != .answered else {
             return relay.next.transmit(packet, on: network)
         }
         let key = FlowKey(parsed).reversed
@@ -167,7 +175,7 @@ final class SYNProxy: ChainDevice {
         flow.held = []
         flows[key] = flow
         for packet in held {
-            guard let parsed = packet.parsed else { continue }
+            guard let parsed = packet.intact else { continue }
             next.transmit(translated(packet, parsed, flow), on: network)
         }
     }
