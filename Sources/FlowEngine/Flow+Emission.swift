@@ -28,7 +28,8 @@ extension Flow {
         let segment = max(1, segmentLimit(options.paddedCount))
         let headers = packet.length(options: options, payloadCount: 0)
         // A super-packet not longer than its segment size would be refused by the segmentation.
-        let usesVerdict = !metadata.isGSO || w.count > segment
+        let usesVerdict =
+            !metadata.isGSO || (w.count > segment && !cutsSuperPacket(w, segment: segment, arrival.now))
         let largest = metadata.isGSO ? Self.largestPacket - headers : segment
         var position = w.lowerBound
         if usesVerdict {

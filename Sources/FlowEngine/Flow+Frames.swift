@@ -188,7 +188,9 @@ extension Flow {
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
         }
         if isBeyondHole && !segment.w.isEmpty {
-            injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
+            if !askForAcknowledgement(bytes, arrival, &output) {
+                injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
+            }
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)
