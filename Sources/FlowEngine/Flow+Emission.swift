@@ -27,10 +27,9 @@ extension Flow {
         let metadata = arrival.metadata
         let segment = max(1, segmentLimit(options.paddedCount))
         let headers = packet.length(options: options, payloadCount: 0)
-        // A super-packet not longer than its segment size would be refused by the segmentation.
         let usesVerdict =
-            !metadata.isGSO || (w.count > segment && !cutsSuperPacket(w, segment: segment, arrival.now))
-        let largest = metadata.isGSO ? Self.largestPacket - headers : segment
+            mayUseVerdict(w.count, options.paddedCount, arrival) && !cutsSuperPacket(w, segment: segment, arrival)
+        let largest = metadata.isGSO ? Self.largestPacket - headers : max(1, verdictLimit(options.paddedCount))
         var position = w.lowerBound
         if usesVerdict {
             let end = min(w.upperBound, position + largest)
@@ -59,6 +58,17 @@ extension Flow {
         noteSent(w, fin: fin)
     }
 
+    /// Whether the kernel's own packet can carry so many bytes, or the beginning of them.
+    private func mayUseVerdict(_ count: Int, _ optionCount: Int, _ arrival: Arrival) -> Bool {
+        guard arrival.metadata.isGSO else {
+            // What is too long for the kernel's route alone is sent whole, but not by the kernel.
+            return count <= verdictLimit(optionCount) || count > segmentLimit(optionCount)
+        }
+        // A super-packet not longer than its segment size, which nobody tells, would be refused by the segmentation: the kernel's
+        // is longer, and so is what exceeds every segment.
+        return count >= arrival.packet.payload.count || count > header.wireMSS - optionCount
+    }
+
     private static let largestPacket = 65_500
 
     private func noteSent(_ w: Range<Int>, fin: Bool) {
@@ -71,6 +81,13 @@ extension Flow {
         var limit = header.wireMSS
         if header.mtu > 0 { limit = min(limit, header.mtu - (tuple.local.address.isIPv6 ? 60 : 40)) }
         return limit - optionCount
+    }
+
+    /// The same for a packet of the kernel's own, which must fit the kernel's route as well.
+    func verdictLimit(_ optionCount: Int) -> Int {
+        let limit = segmentLimit(optionCount)
+        guard header.routeMTU > 0 else { return limit }
+        return min(limit, header.routeMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
     }
 
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {

@@ -33,8 +33,8 @@ extension Flow {
     }
 
     /// Whether a super-packet is to be cut here, so that each frame gets a segment of its own.
-    func cutsSuperPacket(_ w: Range<Int>, segment: Int, _ now: Instant) -> Bool {
-        isLossy(now) && w.count <= (Self.mostCut + 1) * segment
+    func cutsSuperPacket(_ w: Range<Int>, segment: Int, _ arrival: Arrival) -> Bool {
+        arrival.metadata.isGSO && isLossy(arrival.now) && w.count <= (Self.mostCut + 1) * segment
     }
 
     /// Segments of a super-packet that are sent one by one. A longer one comes of a large congestion window: there the kernel

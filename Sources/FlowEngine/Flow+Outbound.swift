@@ -68,7 +68,7 @@ extension Flow {
         header.window = mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        notePath(arrival.metadata, arrival.now)
         header.note(timestamps: options, arrival.now)
     }
 
@@ -139,7 +139,7 @@ extension Flow {
         guard metadata.isGSO else { return segmentLimit(0) - w.count }
         // The kernel chose the size of the segments by its own options and the MSS it was told, which leaves room for a frame,
         // or by a path narrower than that, which leaves none.
-        return kernel.paddedCount + (segmentLimit(0) < header.wireMSS ? 0 : Frame.overhead)
+        return kernel.paddedCount + (verdictLimit(0) < header.wireMSS ? 0 : Frame.overhead)
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {
