@@ -191,9 +191,7 @@ extension Flow {
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
         }
         if isBeyondHole && !segment.w.isEmpty {
-            if duplicate != nil || !askForAcknowledgement(bytes, arrival, &output) {
-                injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
-            }
+            acknowledgeOutOfOrder(bytes, segment, duplicate: duplicate, arrival, &output)
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)

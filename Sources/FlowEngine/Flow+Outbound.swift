@@ -95,7 +95,7 @@ extension Flow {
             fields(at: w.lowerBound, flags: flags), options: options, like: packet, template: bytes, ciphertext: w,
             checksum: .full, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
-        ackOwed = false
+        noteAcknowledged()
         send.sentW = max(send.sentW, w.upperBound)
     }
 
@@ -351,7 +351,7 @@ extension Flow {
             position = end
         } while position < w.upperBound
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
-        ackOwed = false
+        noteAcknowledged()
     }
 }
 

@@ -90,6 +90,9 @@ final class Flow {
     /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
     var needsENO = false
     var ackOwed = false
+    var outOfOrder = OutOfOrderAcknowledgements()
+    /// When what arrived out of order has to be told at the latest.
+    var sackDeadline: Instant?
 
     // MARK: Header memory
 
@@ -166,6 +169,7 @@ final class Flow {
     var nextDeadline: Instant? {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, sackDeadline)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
