@@ -137,7 +137,7 @@ extension Flow {
         deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
     }
 
-    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, what makes it repeat that.
+    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, an acknowledgement that says so.
     private func deliverAgain(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
@@ -147,10 +147,11 @@ extension Flow {
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
         let ownsNoK = share.range.isEmpty && !share.fin
-        if ownsNoK { ackOwed = true }
         if isKnown || ownsNoK {
-            let k = receive.acknowledgedK - (isKnown && !ownsNoK ? 1 : 0)
+            let k = receive.acknowledgedK
             deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
+            // Answered here: the kernel answers questions seldom, and would not know which bytes came twice.
+            injectAck(duplicate: segment.w.lowerBound..<segment.endW, now: arrival.now, &output)
         } else {
             deliver(
                 bytes, options, arrival.packet, arrival.metadata.id, k: share.range, fin: share.fin, acknowledged,
@@ -252,7 +253,7 @@ extension Flow {
 
     /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
     /// kernel would refuse it (RFC 7323 section 5).
-    private func refreshTimestamp(of options: inout TCPOptions) {
+    func refreshTimestamp(of options: inout TCPOptions) {
         guard let value = header.timestampEcho?.bigEndianBytes,
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }

@@ -90,6 +90,9 @@ final class Flow {
     /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
     var needsENO = false
     var ackOwed = false
+    var outOfOrder = OutOfOrderAcknowledgements()
+    /// When what arrived out of order has to be told at the latest.
+    var sackDeadline: Instant?
 
     // MARK: Header memory
 
@@ -109,7 +112,11 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
+    var asked: (k: Int, at: Instant)?
     var lastRedelivery: Instant?
+    /// When the local kernel last sent something again.
+    var lastRepetition: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
     /// When the wire last brought anything.
@@ -162,6 +169,7 @@ final class Flow {
     var nextDeadline: Instant? {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, sackDeadline)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
@@ -202,7 +210,10 @@ struct HeaderMemory {
     var timestampEcho: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
+    /// The longest packet that the path takes, as far as known; 0 where nothing is.
     var mtu = 0
+    /// The same as the kernel's route has it: the kernel lets no longer packet of its own leave.
+    var routeMTU = 0
     /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
     var wireMSS = 536
     var localMSS = Int.max
