@@ -72,6 +72,7 @@ extension Flow {
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
+        header.remoteWindow = packet.window
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {

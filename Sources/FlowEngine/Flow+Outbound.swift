@@ -78,6 +78,10 @@ extension Flow {
         _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         let packet = arrival.packet
+        if isIntermediate(packet, kernelOptions) {
+            armSACKTimer(arrival.now)
+            return drop(arrival.metadata.id, &output)
+        }
         let options = outboundOptions(kernelOptions)
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         var w = pureAckW(k)

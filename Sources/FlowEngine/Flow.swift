@@ -202,6 +202,8 @@ struct HeaderMemory {
     var window: UInt16 = 0
     /// The same in bytes.
     var localWindow = 0
+    /// The peer's latest window field.
+    var remoteWindow: UInt16 = 0
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0

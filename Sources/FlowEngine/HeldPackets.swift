@@ -27,6 +27,8 @@ struct HeldPackets: Sendable {
     private(set) var ranges: Deque<Range<Int>> = []
     /// Places (W) in the stretches that packets were added to most recently, the latest first.
     private var recent: [Int] = []
+    /// How often a packet came to another stretch than the one before.
+    private(set) var blockChanges = 0
     /// Packets looked at, for tests of what an arrival costs.
     private(set) var visits = 0
 
@@ -132,6 +134,7 @@ struct HeldPackets: Sendable {
     private mutating func noteRecent(_ range: Range<Int>) {
         let stretch = ranges[ranges.firstIndexSorted { $0.upperBound >= range.upperBound }]
         if let first = recent.first, stretch.contains(first) { return }
+        blockChanges += 1
         recent.removeAll(where: stretch.contains)
         recent.insert(range.lowerBound, at: 0)
         if recent.count > Self.mostRecent { recent.removeLast() }
