@@ -25,6 +25,9 @@ public final class WireRecord {
 
     public init() {}
 
+    /// How much of a stream was on the wire, by the port it went to.
+    public func streamLength(to port: UInt16) -> Int { streams.first { $0.key.to.port == port }?.value.sent.count ?? 0 }
+
     func note(_ packet: WirePacket) {
         guard let parsed = packet.parsed else {
             violations.append("a host sent what is not a packet")
