@@ -41,6 +41,12 @@ enum Runs {
         }
     }
 
+    /// All seeds in one go, for tests that sum up.
+    static func whole(_ count: Int) -> Range<UInt64> {
+        if let onlySeed { return onlySeed..<onlySeed + 1 }
+        return first..<first + UInt64(max(1, Int(Double(count) * scale)))
+    }
+
     /// Runs each seed and records what failed. A failing run is repeated with its trace where that is wanted.
     static func each(_ seeds: Range<UInt64>, _ name: String, _ body: (UInt64, Bool) -> Report) async {
         for seed in seeds {

@@ -1,5 +1,6 @@
 import FlowEngine
 import PacketWire
+import PathDevices
 
 /// A loss at a chosen place: the same in every run, whatever the packets carry.
 public enum PlannedLoss: Sendable {
@@ -38,12 +39,12 @@ public final class PlannedLosses: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
-        guard let parsed = packet.parsed, isLost(parsed, network.now.nanoseconds) else {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
+        guard let parsed = packet.parsed, isLost(parsed, network.time) else {
             return next.transmit(packet, on: network)
         }
         count += 1
-        network.trace.note(network.now, "lost \(Trace.describe(packet))")
+        network.trace.note(network.time, "lost \(Trace.describe(packet))")
     }
 
     private func isLost(_ packet: TCPPacket, _ now: Int64) -> Bool {
