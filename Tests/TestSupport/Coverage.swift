@@ -21,6 +21,7 @@ public enum Happening: String, Sendable, CaseIterable {
     case reuse = "TIME-WAIT reused"
     case simultaneousClose = "simultaneous close"
     case reset
+    case pathMTU = "path MTU learnt"
     case kernelDrop = "drop by the kernel"
 }
 

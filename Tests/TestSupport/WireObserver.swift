@@ -18,6 +18,8 @@ public final class WireRecord {
     public private(set) var violations: [String] = []
     /// Data bytes that crossed the wire in clear.
     public private(set) var visibleSegments = 0
+    /// The ends between which plaintext was seen.
+    public private(set) var visibleEnds: Set<Endpoint> = []
     public private(set) var dataBytes = 0
     /// Whether plaintext is expected: a run that falls back.
     public var mayBePlain = false
@@ -39,6 +41,8 @@ public final class WireRecord {
         dataBytes += parsed.payload.count
         if PatternStream.isVisible(in: packet.bytes.span.extracting(parsed.payload)) {
             visibleSegments += 1
+            visibleEnds.insert(parsed.source)
+            visibleEnds.insert(parsed.destination)
             if !mayBePlain { violations.append("plaintext on the wire: \(Trace.describe(packet))") }
         }
     }

@@ -83,6 +83,13 @@ struct Scoreboard {
         }
     }
 
+    mutating func markLost(longerThan count: Int) {
+        for index in segments.indices where segments[index].range.count > count && !segments[index].isSacked {
+            segments[index].isLost = true
+            segments[index].isRetransmitted = false
+        }
+    }
+
     mutating func markFirstLost() {
         guard !segments.isEmpty, !segments[0].isLost else { return }
         segments[0].isLost = true
