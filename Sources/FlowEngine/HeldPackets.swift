@@ -39,6 +39,7 @@ struct HeldPackets: Sendable {
     private static let mostRecent = 4
 
     var isEmpty: Bool { packets.isEmpty }
+    var hasHole: Bool { ranges.count > 1 }
     var count: Int { packets.count }
 
     // MARK: What is here
@@ -270,8 +271,12 @@ struct HeldPackets: Sendable {
 
     private func block(_ index: Int, _ acknowledged: Int) -> Range<Int>? {
         let range = ranges[index]
-        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else { return range }
+        // A FIN counts like a byte: without it the sender would not take its last segment for arrived.
+        let end = range.upperBound + (index == ranges.count - 1 && containsFIN(at: range.upperBound) ? 1 : 0)
+        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else {
+            return range.lowerBound..<end
+        }
         let start = max(piece.w.upperBound, acknowledged + 1)
-        return start < range.upperBound ? start..<range.upperBound : nil
+        return start < end ? start..<end : nil
     }
 }

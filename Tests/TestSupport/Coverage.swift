@@ -7,6 +7,7 @@ public enum Happening: String, Sendable, CaseIterable {
     case partialAck = "partial ACK"
     case sack = "SACK"
     case dsack = "D-SACK"
+    case undo = "D-SACK undo"
     case reneging
     case zeroWindow = "zero window"
     case windowProbe = "window probe"
@@ -20,6 +21,7 @@ public enum Happening: String, Sendable, CaseIterable {
     case reuse = "TIME-WAIT reused"
     case simultaneousClose = "simultaneous close"
     case reset
+    case pathMTU = "path MTU learnt"
     case kernelDrop = "drop by the kernel"
 }
 

@@ -242,7 +242,7 @@ public final class SimulatedHost {
     // MARK: The kernel's side
 
     private func deliver(_ packet: WirePacket) {
-        guard let parsed = packet.parsed else { return }
+        guard let parsed = packet.parsed else { return learn(packet) }
         network.trace.note(network.time, "\(name) <K \(Trace.describe(packet))")
         let tuple = FlowTuple(local: parsed.destination, remote: parsed.source)
         if let socket = sockets[tuple], socket.state != .closed {
@@ -261,6 +261,14 @@ public final class SimulatedHost {
         } else {
             refuse(parsed, tuple)
         }
+    }
+
+    /// An ICMP error about a packet that was too long.
+    private func learn(_ packet: WirePacket) {
+        guard let error = ICMPError(parsing: packet.bytes.span), let mtu = error.mtu else { return }
+        network.trace.note(network.time, "\(name) <K too big: \(mtu) for seq \(error.sequence.rawValue)")
+        let tuple = FlowTuple(local: error.source, remote: error.destination)
+        sockets[tuple]?.learn(pathMTU: mtu, sequence: error.sequence, now: now)
     }
 
     /// A reset for a segment no socket wants.

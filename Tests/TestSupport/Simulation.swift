@@ -72,6 +72,7 @@ public final class Simulation {
         var device: any NetworkDevice = HostPort(host)
         if conditions.coalesces { device = Coalescer(limit: random.int(2...44), next: device) }
         device = LossyLine(conditions, random: random.fork(), next: device)
+        if !conditions.plannedLosses.isEmpty { device = PlannedLosses(conditions.plannedLosses, next: device) }
         if let hostility = setup.hostility {
             device = Attacker(hostility, random: random.fork(), next: device) { [unowned self] in mayAttack }
         }
