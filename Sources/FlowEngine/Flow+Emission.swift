@@ -82,11 +82,11 @@ extension Flow {
         return limit - optionCount
     }
 
-    /// The same for a packet of the kernel's own, which must fit the kernel's route as well.
+    /// The same for a packet of the kernel's own, which the kernel lets leave only if it fits its route.
     func verdictLimit(_ optionCount: Int) -> Int {
         let limit = segmentLimit(optionCount)
-        guard header.routeMTU > 0 else { return limit }
-        return min(limit, header.routeMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
+        guard header.kernelMTU > 0 else { return limit }
+        return min(limit, header.kernelMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
     }
 
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {
