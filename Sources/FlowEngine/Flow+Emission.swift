@@ -27,7 +27,8 @@ extension Flow {
         let metadata = arrival.metadata
         let segment = max(1, segmentLimit(options.paddedCount))
         let headers = packet.length(options: options, payloadCount: 0)
-        let usesVerdict = mayUseVerdict(w.count, options.paddedCount, arrival)
+        let usesVerdict =
+            mayUseVerdict(w.count, options.paddedCount, arrival) && !cutsSuperPacket(w, segment: segment, arrival)
         let largest = metadata.isGSO ? Self.largestPacket - headers : max(1, verdictLimit(options.paddedCount))
         var position = w.lowerBound
         if usesVerdict {
@@ -153,22 +154,30 @@ extension Flow {
         ackOwed = false
     }
 
-    /// An acknowledgement of what has arrived, with SACK blocks for what is held.
-    func injectAck(latest: Int? = nil, now: Instant, _ output: inout Output) {
+    /// An acknowledgement of what has arrived, with SACK blocks for what is held: the one of `latest` first, and before that
+    /// `duplicate`, which has arrived twice (RFC 2883).
+    func injectAck(latest: Int? = nil, duplicate: Range<Int>? = nil, now: Instant, _ output: inout Output) {
         var options = ownOptions(now: now)
-        appendSACK(to: &options, kernelBlocks: [], latest: latest)
+        appendSACK(to: &options, kernelBlocks: [], latest: latest, duplicate: duplicate)
         injectOwn(send.sentW..<send.sentW, flags: [.ack], options: options, &output)
     }
 
     /// Writes the SACK option from the kernel's blocks (already in W) and from what is held here.
     func appendSACK(
-        to options: inout TCPOptions, kernelBlocks: [Range<Int>], latest: Int?, limit bytes: Int = TCPOptions.capacity
+        to options: inout TCPOptions, kernelBlocks: [Range<Int>], latest: Int?, duplicate: Range<Int>? = nil,
+        limit bytes: Int = TCPOptions.capacity
     ) {
         guard header.usesSACK else { return }
         let limit = min(4, (min(options.room, bytes - options.count) - 2) / 8)
         guard limit > 0 else { return }
         let own = receive.held.isEmpty ? [] : receive.held.sackBlocks(above: currentAckW, latest: latest, limit: limit)
-        let blocks = (kernelBlocks + own).prefix(limit)
+        // What is neither acknowledged nor within the block that follows would be read as a block of its own.
+        let first = duplicate.flatMap { duplicate in
+            let isTold =
+                duplicate.upperBound <= currentAckW || own.first.map { $0.clamped(to: duplicate) == duplicate } == true
+            return isTold && !duplicate.isEmpty ? [duplicate] : nil
+        }
+        let blocks = ((first ?? []) + kernelBlocks + own).prefix(limit)
         guard !blocks.isEmpty else { return }
         var bytes: [UInt8] = [TCPOptionKind.sack, UInt8(2 + 8 * blocks.count)]
         for block in blocks {

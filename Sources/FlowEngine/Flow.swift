@@ -109,7 +109,11 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
+    var asked: (k: Int, at: Instant)?
     var lastRedelivery: Instant?
+    /// When the local kernel last sent something again.
+    var lastRepetition: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
     /// When the wire last brought anything.
