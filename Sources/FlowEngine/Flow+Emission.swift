@@ -25,7 +25,8 @@ extension Flow {
     ) {
         let packet = arrival.packet
         let metadata = arrival.metadata
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let limit = metadata.isGSO ? cutLimit(options.paddedCount) : segmentLimit(options.paddedCount)
+        let segment = max(1, limit)
         let headers = packet.length(options: options, payloadCount: 0)
         let usesVerdict =
             mayUseVerdict(w.count, options.paddedCount, arrival) && !cutsSuperPacket(w, segment: segment, arrival)

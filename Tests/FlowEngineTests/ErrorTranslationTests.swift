@@ -111,7 +111,7 @@ import Testing
             pair.wire = []
         }
         // What the kernel cut before it knew.
-        #expect(lose(4841, count: 1400).map(\.count) == [1260, 40 + 1420 - 1220])
+        #expect(lose(4841, count: 1400).map(\.count) == [1260, 40 + 1440 - 1220])
         #expect(lose(6241, count: 100).map(\.count) == [160])
     }
 
