@@ -21,6 +21,8 @@ public enum Happening: String, Sendable, CaseIterable {
     case simultaneousClose = "simultaneous close"
     case reset
     case kernelDrop = "drop by the kernel"
+    case narrowPath = "path MTU learned"
+    case blackHole = "path MTU guessed"
 }
 
 /// How often things happened.

@@ -21,6 +21,8 @@ public final class Simulation {
         public var hostility: Hostility?
         public var meddling: (segment: HandshakeSegment, replacement: [UInt8]?)?
         public var usesIPv6 = false
+        /// What becomes of the path to the server, and of the path to the client.
+        public var narrowing: (toServer: NarrowLink.Narrowing?, toClient: NarrowLink.Narrowing?)
 
         public init() {}
     }
@@ -35,6 +37,7 @@ public final class Simulation {
     public private(set) var isAttackAllowed = false
     public var random: SeededRandom
     private var egresses: [EgressDevice] = []
+    public private(set) var narrowLinks: [NarrowLink] = []
 
     public init(
         seed: UInt64, _ setup: Setup, crypto: any CryptoProvider, trace: Bool
@@ -67,6 +70,13 @@ public final class Simulation {
         }
         if let meddling = setup.meddling, (meddling.segment == .synAck) != isFromClient {
             device = OptionMeddler(meddling.segment, replacement: meddling.replacement, next: device)
+        }
+        if let narrowing = isFromClient ? setup.narrowing.toServer : setup.narrowing.toClient {
+            let link = NarrowLink(
+                narrowing, router: address(host, 14), sender: HostPort(isFromClient ? client : server),
+                delay: Int64(conditions.delayMicroseconds) * 1000, next: device)
+            narrowLinks.append(link)
+            device = link
         }
         device = WireObserver(record, next: device)
         let egress = EgressDevice(mtu: min(setup.client.mtu, setup.server.mtu), next: device)

@@ -67,6 +67,8 @@ public final class KernelTCP {
     var usesSACK = false
     var peerOffersScale = false
     var peerMSS = 536
+    /// What the route takes.
+    var pathMTU: Int
     var tsRecent: UInt32 = 0
     let timestampOffset: UInt32
 
@@ -98,6 +100,7 @@ public final class KernelTCP {
         state = isOpener ? .synSent : .synReceived
         outOrigin = SequenceOrigin(initial: SequenceNumber(initialSequence))
         congestionWindow = Double(configuration.initialWindow)
+        pathMTU = configuration.mtu
         timestampOffset = self.random.chance(0.3) ? 0xffff_f000 : UInt32(truncatingIfNeeded: self.random.next())
     }
 
@@ -176,7 +179,7 @@ public final class KernelTCP {
 
     // MARK: Writing packets
 
-    var mss: Int { min(peerMSS, configuration.mtu - (tuple.local.address.isIPv6 ? 60 : 40)) }
+    var mss: Int { min(peerMSS, pathMTU - (tuple.local.address.isIPv6 ? 60 : 40)) }
 
     func timestamp(_ now: Instant) -> UInt32 {
         timestampOffset &+ UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
