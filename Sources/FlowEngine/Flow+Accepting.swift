@@ -205,10 +205,11 @@ extension Flow {
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
-        localOffer = remember(syn: packet, options, .outbound)
         header.note(timestamps: options, arrival.now)
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         notePath(arrival.metadata, arrival.now)
+        restoreMSS(&options)
+        localOffer = remember(syn: packet, options, .outbound)
         let option = options.mptcpOption(isSYN: true)
         if offersCapable, case .capableSYNACK = option {
             learnKeys(option, from: .outbound, &output)

@@ -25,7 +25,8 @@ extension Flow {
     ) {
         let packet = arrival.packet
         let metadata = arrival.metadata
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let limit = metadata.isGSO ? cutLimit(options.paddedCount) : segmentLimit(options.paddedCount)
+        let segment = max(1, limit)
         let headers = packet.length(options: options, payloadCount: 0)
         let usesVerdict =
             mayUseVerdict(w.count, options.paddedCount, arrival) && !cutsSuperPacket(w, segment: segment, arrival)
@@ -83,11 +84,11 @@ extension Flow {
         return limit - optionCount
     }
 
-    /// The same for a packet of the kernel's own, which must fit the kernel's route as well.
+    /// The same for a packet of the kernel's own, which the kernel lets leave only if it fits its route.
     func verdictLimit(_ optionCount: Int) -> Int {
         let limit = segmentLimit(optionCount)
-        guard header.routeMTU > 0 else { return limit }
-        return min(limit, header.routeMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
+        guard header.kernelMTU > 0 else { return limit }
+        return min(limit, header.kernelMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
     }
 
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {

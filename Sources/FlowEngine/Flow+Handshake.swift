@@ -49,6 +49,16 @@ extension Flow {
         return UInt16(clamping: max(64, size))
     }
 
+    /// Our kernel offers to take what it would send: after path MTU discovery 20 bytes less than the path takes.
+    func restoreMSS(_ options: inout TCPOptions) {
+        let headers = tuple.local.address.isIPv6 ? 60 : 40
+        guard header.kernelMTU < header.mtu, let size = options.maximumSegmentSize,
+            Int(size) == header.kernelMTU - headers
+        else { return }
+        header.localMSS = header.mtu - headers
+        options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
+    }
+
     /// Writes a handshake segment anew with other options and no data.
     func rewrite(
         _ packet: TCPPacket, _ fields: TCPHeader? = nil, options: borrowing TCPOptions, template: Span<UInt8>,

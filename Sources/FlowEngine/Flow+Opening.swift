@@ -43,6 +43,7 @@ extension Flow {
         }
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
         guard phase == .opening, let opening else { return passSYN(arrival, &output) }
+        restoreMSS(&options)
         if isWithdrawalDue(options) {
             self.opening = nil
             let mark = becomePlain(.synRetransmitted, &output)

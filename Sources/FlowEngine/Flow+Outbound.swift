@@ -213,6 +213,7 @@ extension Flow {
         guard first <= send.queuedK else { return drop(arrival.metadata.id, &output) }
         let isNew = end > send.queuedK || (packet.flags.contains(.fin) && end == send.queuedK && !hasQueuedFIN)
         noteRepetition(from: first, to: end, arrival.now)
+        noteSegment(packet, kernelOptions, isGSO: arrival.metadata.isGSO)
         if isNew {
             let limit = frameLimit(
                 optionCount: kernelOptions.paddedCount,
@@ -343,7 +344,7 @@ extension Flow {
             let fresh = ownOptions(now: header.timestampTaken)
             for index in 0..<min(10, fresh.count) { options.set(fresh.span[index], at: echo.lowerBound + index) }
         }
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let segment = max(1, cutLimit(options.paddedCount))
         var position = w.lowerBound
         repeat {
             let end = min(w.upperBound, position + segment)

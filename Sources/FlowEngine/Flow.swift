@@ -214,8 +214,10 @@ struct HeaderMemory {
     var egress = Egress()
     /// The longest packet that the path takes, as far as known; 0 where nothing is.
     var mtu = 0
-    /// The same as the kernel's route has it: the kernel lets no longer packet of its own leave.
-    var routeMTU = 0
+    /// The longest that the kernel lets leave of its own: less, where it leaves room for a frame.
+    var kernelMTU = 0
+    /// The segment that the kernel makes at present, options included, as far as its packets show.
+    var kernelSegment = Int.max
     /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
     var wireMSS = 536
     var localMSS = Int.max
