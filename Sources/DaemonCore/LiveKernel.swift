@@ -82,6 +82,8 @@ struct LiveKernel: PacketKernel, ~Copyable {
         }
     }
 
+    var hasMissed: Bool { !missed.isEmpty }
+
     /// Destroys those that ``destroySocket(_:)`` did not find, with one listing for all of them.
     mutating func destroyMissed() {
         guard !missed.isEmpty else { return }

@@ -14,13 +14,13 @@ public struct Engine: ~Copyable {
     /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
     private var deadlines = Heap<Deadline>()
-    /// Acceptors in the order of their SYNs: where the table is full, the oldest that is still half-open makes way.
-    private var halfOpen: Deque<FlowID> = []
+    private var halfOpen: HalfOpenFlows
     private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
     public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         host = Host(configuration: configuration, crypto: crypto, random: random)
+        halfOpen = HalfOpenFlows(limit: min(configuration.maximumHalfOpenFlows, configuration.maximumFlows))
     }
 
     // MARK: Packets
@@ -83,7 +83,7 @@ public struct Engine: ~Copyable {
             if isOutbound {
                 output.actions.append(.destroySocket(tuple))
             } else {
-                host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+                host.refuse(arrival, &output)
             }
             return drop(arrival.metadata, &output)
         }
@@ -106,7 +106,7 @@ public struct Engine: ~Copyable {
         guard isJoin || (isInbound && options.contains(ENO.optionKind) && !arrival.packet.flags.contains(.syn)) else {
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
-        if isInbound { host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output) }
+        if isInbound { host.refuse(arrival, &output) }
         drop(arrival.metadata, &output)
     }
 
@@ -185,36 +185,34 @@ public struct Engine: ~Copyable {
     /// - Parameter succeeds: whether the old connection may be alive in the local kernel, whatever came from the wire.
     private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool) -> Flow? {
         if !succeeds { forgetOld(tuple) }
+        let isOpener = arrival.metadata.direction == .outbound
         if flows.count >= host.configuration.maximumFlows { evictHalfOpen(arrival.now) }
-        guard flows.count < host.configuration.maximumFlows else { return nil }
+        if !isOpener, !halfOpen.hasRoom { evictHalfOpen(ofAge: HalfOpenFlows.patience, arrival.now) }
+        guard flows.count < host.configuration.maximumFlows, isOpener || halfOpen.hasRoom else { return nil }
         nextSerial += 1
         let id = FlowID(tuple: tuple, serial: nextSerial)
-        let flow = Flow(host: host, id: id, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
+        let flow = Flow(host: host, id: id, isOpener: isOpener, now: arrival.now)
         flow.isUnconfirmed = succeeds
         flows[tuple] = flow
-        if !flow.isOpener { noteHalfOpen(id) }
+        if !isOpener {
+            flow.isCountedHalfOpen = true
+            halfOpen.append(id, now: arrival.now, in: flows)
+        }
         return flow
     }
 
-    private func isHalfOpen(_ id: FlowID) -> Bool {
-        guard let flow = flows[id.tuple], flow.id == id else { return false }
-        return flow.phase == .accepting || flow.phase == .observing
-    }
-
-    private mutating func noteHalfOpen(_ id: FlowID) {
-        halfOpen.append(id)
-        guard halfOpen.count > 2 * host.configuration.maximumFlows else { return }
-        // Most have left that state long since.
-        halfOpen = halfOpen.filter { isHalfOpen($0) }
-    }
-
     /// The oldest half-open acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
-    private mutating func evictHalfOpen(_ now: Instant) {
-        while let id = halfOpen.popFirst() {
-            guard isHalfOpen(id), let flow = flows[id.tuple] else { continue }
-            if flow.hasPromisedEncryption { departed.insert(id.tuple) }
-            return forget(flow, now: now)
-        }
+    private mutating func evictHalfOpen(ofAge age: Int64 = 0, _ now: Instant) {
+        let oldest = halfOpen.popFirst(ofAge: age, now, in: flows)
+        guard let oldest, let flow = flows[oldest.tuple] else { return }
+        if flow.hasPromisedEncryption { departed.insert(oldest.tuple) }
+        forget(flow, now: now)
+    }
+
+    private mutating func leaveHalfOpen(_ flow: Flow) {
+        guard flow.isCountedHalfOpen else { return }
+        flow.isCountedHalfOpen = false
+        halfOpen.leave()
     }
 
     /// The kernel itself has begun a new connection.
@@ -271,6 +269,7 @@ public struct Engine: ~Copyable {
 
     /// After every event of a flow: keeps its deadline, and forgets what needs no state.
     private mutating func settle(_ flow: Flow, _ output: inout Output) {
+        if !flow.isHalfOpen { leaveHalfOpen(flow) }
         if flow.phase == .plain {
             flows[flow.tuple] = nil
             plainFlows.insert(PlainFlow(flow))
@@ -282,10 +281,11 @@ public struct Engine: ~Copyable {
         if flow.latestScheduled == next { return }
         flow.latestScheduled = max(flow.latestScheduled ?? next, next)
         deadlines.insert(Deadline(at: next, id: flow.id))
-        if deadlines.count > 4 * flows.count + Self.deadlinesToSpare { discardOldDeadlines() }
+        if deadlines.count > 2 * flows.count + Self.deadlinesToSpare { discardOldDeadlines() }
     }
 
     private static let deadlinesToSpare = 4096
+    private static let deadlinesAtOnce = 1024
     var deadlineCount: Int { deadlines.count }
 
     /// Flows that were replaced or removed leave their entries behind.
@@ -309,9 +309,10 @@ public struct Engine: ~Copyable {
     private mutating func forget(_ flow: Flow, now: Instant) {
         if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
         flow.removalDeadline = nil
+        leaveHalfOpen(flow)
         guard let mptcp = flow.mptcp else { return }
         mptcp.subflows -= 1
-        if mptcp.subflows <= 0 { mptcp.emptySince = now }
+        if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }
     }
 
     // MARK: Time
@@ -324,8 +325,11 @@ public struct Engine: ~Copyable {
         }
     }
 
+    ///
+    /// Where much is due it does a part of it, and is due again at once: packets shall not wait for a crowd.
     public mutating func handleDeadlines(now: Instant, into output: inout Output) {
-        while let first = deadlines.min, first.at <= now {
+        for _ in 0..<Self.deadlinesAtOnce {
+            guard let first = deadlines.min, first.at <= now else { break }
             deadlines.removeMin()
             guard let flow = flows[first.id.tuple], flow.id == first.id else { continue }
             if flow.latestScheduled == first.at { flow.latestScheduled = nil }

@@ -25,7 +25,7 @@ extension Flow {
         case .plain:
             output.actions.append(.accept(arrival.metadata.id, .plain))
         case .aborted:
-            host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            host.refuse(arrival, &output)
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateInbound(bytes, arrival, &output)

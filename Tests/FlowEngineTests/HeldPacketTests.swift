@@ -66,7 +66,7 @@ import Testing
         attacker.send([0x15, 0x10], at: 1001)
         #expect(host.held == Flow.mostUnproven)
         #expect(try attacker.flow().receive.contiguousW == 2)
-        #expect(host.engine.host.pending.unproven.count == Flow.mostUnproven)
+        #expect(host.engine.host.pending.unproven.load.packets == Flow.mostUnproven)
     }
 
     @Test func whatIsHeldBeforeKeysGoesAfterSecondsOfSilence() {
@@ -180,18 +180,18 @@ import Testing
         attacker.host.advance(milliseconds: 1_000)
         #expect(attacker.host.takeSeen().last?.acknowledgment == pieces[3].sequence)
         attacker.host.advance(milliseconds: 180_000)
-        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.count == 0)
+        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.load.packets == 0)
         for piece in pieces.dropFirst(3) { attacker.send(piece.bytes, at: piece.sequence) }
         let expected = (0..<3000).map { UInt8(truncatingIfNeeded: $0) }
         #expect(attacker.host.takeKernel().flatMap(\.payload) == expected)
-        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.count == 0)
+        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.load.packets == 0)
     }
 
     @Test func piecesBehindAHoleAreForgotten() {
         let (attacker, pieces) = frameInPieces()
         for piece in pieces.dropFirst() { attacker.send(piece.bytes, at: piece.sequence) }
         attacker.host.advance(milliseconds: 181_000)
-        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.count == 0)
+        #expect(attacker.host.held == 0 && attacker.host.engine.host.pending.proven.load.packets == 0)
         for piece in pieces { attacker.send(piece.bytes, at: piece.sequence) }
         #expect(attacker.host.takeKernel().flatMap(\.payload).count == 3000)
     }
