@@ -32,7 +32,7 @@ extension Daemon {
             version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),
             aeads: configuration.engine.aeads.map(\.name), resumption: configuration.engine.resumption,
             excludedPorts: configuration.engine.excludedPorts.sorted().map { Int($0) },
-            queues: [Int(configuration.mainQueue), Int(configuration.synQueue)],
+            queues: [configuration.mainQueue, configuration.synQueue, configuration.strangerQueue].map { Int($0) },
             flows: .init(
                 handshake: flows[.handshake] ?? 0, encrypted: flows[.encrypted] ?? 0, plain: flows[.plain] ?? 0),
             sessions: sessions, counters: counters)
@@ -50,8 +50,7 @@ extension PacketLoop {
     /// The engine's counts, then those of the loop.
     var counters: CountersMessage {
         var message = CountersMessage(reflecting: engine.counters)
-        let own = [executor.kernel.main.queue, executor.kernel.syn.queue]
-        let queues = QueueStatistics.read().filter { own.contains($0.queue) }
+        let queues = QueueStatistics.read().filter { executor.kernel.queues.contains($0.queue) }
         message.counters += [
             CountersMessage.Counter("packets_truncated", truncated),
             CountersMessage.Counter("kernel_refusals", executor.kernel.failures),

@@ -31,7 +31,8 @@ struct PacketLoop: ~Copyable {
     /// An IPv6 packet with all TCP options and no data.
     private static let smallest = 100
 
-    /// Datagrams taken from one queue before timers and the other queue get their turn.
+    /// Datagrams taken from a queue before timers and the other queues get their turn. Strangers get a quarter of it while
+    /// others wait.
     private static let budget = 64
 
     init(
@@ -39,9 +40,7 @@ struct PacketLoop: ~Copyable {
         interfaces: consuming InterfaceTable, routes: consuming RouteTable, mailbox: Mailbox
     ) {
         self.engine = engine
-        poller = Poller([
-            executor.kernel.main.fileDescriptor, executor.kernel.syn.fileDescriptor, mailbox.wakeUp.fileDescriptor,
-        ])
+        poller = Poller(executor.kernel.fileDescriptors + [mailbox.wakeUp.fileDescriptor])
         self.executor = executor
         self.interfaces = interfaces
         self.routes = routes
@@ -57,9 +56,9 @@ struct PacketLoop: ~Copyable {
             tick()
             poller.wait(nanoseconds: nextDeadline.map { $0.nanoseconds &- now.nanoseconds })
             tick()
-            if poller.isReady(2) { runJobs(mailbox.take()) }
-            if poller.isReady(1) { try drain(isSYN: true) }
-            if poller.isReady(0) { try drain(isSYN: false) }
+            let sources = LiveKernel.Source.allCases
+            if poller.isReady(sources.count) { runJobs(mailbox.take()) }
+            for source in sources where poller.isReady(source.rawValue) { try drain(source) }
             runTimers()
             executor.kernel.flush()
             if executor.kernel.hasMissed, nextListing <= now {
@@ -90,12 +89,13 @@ struct PacketLoop: ~Copyable {
 // MARK: - Packets and timers
 
 extension PacketLoop {
-    private mutating func drain(isSYN: Bool) throws(SystemCallError) {
-        for _ in 0..<Self.budget {
-            guard try executor.kernel.receive(isSYN: isSYN, into: &buffer) else { break }
+    private mutating func drain(_ source: LiveKernel.Source) throws(SystemCallError) {
+        let isUrgent = source == .main || !poller.isReady(LiveKernel.Source.main.rawValue)
+        for _ in 0..<(isUrgent ? Self.budget : Self.budget / 4) {
+            guard try executor.kernel.receive(from: source, into: &buffer) else { break }
             for packet in buffer.packets { handle(packet) }
         }
-        // Verdicts of one queue must not wait for the other's packets.
+        // Verdicts of one queue must not wait for another's packets.
         executor.kernel.flush()
     }
 

@@ -14,13 +14,13 @@ public struct Engine: ~Copyable {
     /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
     private var deadlines = Heap<Deadline>()
-    private var halfOpen: HalfOpenFlows
+    private var unproven: UnprovenFlows
     private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
     public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         host = Host(configuration: configuration, crypto: crypto, random: random)
-        halfOpen = HalfOpenFlows(limit: min(configuration.maximumHalfOpenFlows, configuration.maximumFlows))
+        unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
     }
 
     // MARK: Packets
@@ -127,7 +127,7 @@ public struct Engine: ~Copyable {
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)
         let isNew = replaceOld(bytes, tuple, arrival, &output)
-        guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds) : flows[tuple] }) else { return }
+        guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds, &output) : flows[tuple] }) else { return }
         guard let flow else {
             guard !succeeds else { return drop(arrival.metadata, &output) }
             host.counters.fallbacks += 1
@@ -183,36 +183,39 @@ public struct Engine: ~Copyable {
     }
 
     /// - Parameter succeeds: whether the old connection may be alive in the local kernel, whatever came from the wire.
-    private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool) -> Flow? {
+    private mutating func open(
+        _ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool, _ output: inout Output
+    ) -> Flow? {
         if !succeeds { forgetOld(tuple) }
         let isOpener = arrival.metadata.direction == .outbound
-        if flows.count >= host.configuration.maximumFlows { evictHalfOpen(arrival.now) }
-        if !isOpener, !halfOpen.hasRoom { evictHalfOpen(ofAge: HalfOpenFlows.patience, arrival.now) }
-        guard flows.count < host.configuration.maximumFlows, isOpener || halfOpen.hasRoom else { return nil }
+        if flows.count >= host.configuration.maximumFlows { evictUnproven(arrival.now, &output) }
+        if !isOpener, !unproven.hasRoom { evictUnproven(ofAge: UnprovenFlows.patience, arrival.now, &output) }
+        guard flows.count < host.configuration.maximumFlows, isOpener || unproven.hasRoom else { return nil }
         nextSerial += 1
         let id = FlowID(tuple: tuple, serial: nextSerial)
         let flow = Flow(host: host, id: id, isOpener: isOpener, now: arrival.now)
         flow.isUnconfirmed = succeeds
         flows[tuple] = flow
         if !isOpener {
-            flow.isCountedHalfOpen = true
-            halfOpen.append(id, now: arrival.now, in: flows)
+            flow.isCountedUnproven = true
+            unproven.append(id, now: arrival.now, in: flows)
         }
         return flow
     }
 
-    /// The oldest half-open acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
-    private mutating func evictHalfOpen(ofAge age: Int64 = 0, _ now: Instant) {
-        let oldest = halfOpen.popFirst(ofAge: age, now, in: flows)
+    /// The oldest unproven acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
+    private mutating func evictUnproven(ofAge age: Int64 = 0, _ now: Instant, _ output: inout Output) {
+        let oldest = unproven.popFirst(ofAge: age, now, in: flows)
         guard let oldest, let flow = flows[oldest.tuple] else { return }
+        if flow.isProtected { flow.giveUpUnproven(now, &output) }
         if flow.hasPromisedEncryption { departed.insert(oldest.tuple) }
-        forget(flow, now: now)
+        remove(flow, now: now, &output)
     }
 
-    private mutating func leaveHalfOpen(_ flow: Flow) {
-        guard flow.isCountedHalfOpen else { return }
-        flow.isCountedHalfOpen = false
-        halfOpen.leave()
+    private mutating func leaveUnproven(_ flow: Flow) {
+        guard flow.isCountedUnproven else { return }
+        flow.isCountedUnproven = false
+        unproven.leave()
     }
 
     /// The kernel itself has begun a new connection.
@@ -269,7 +272,11 @@ public struct Engine: ~Copyable {
 
     /// After every event of a flow: keeps its deadline, and forgets what needs no state.
     private mutating func settle(_ flow: Flow, _ output: inout Output) {
-        if !flow.isHalfOpen { leaveHalfOpen(flow) }
+        if !flow.isUnproven { leaveUnproven(flow) }
+        if flow.phase == .aborted, flow.isUnproven {
+            // No kernel has it any more, and what else its peer may send needs no more than the address to be refused.
+            return remove(flow, now: flow.lastActivity, &output)
+        }
         if flow.phase == .plain {
             flows[flow.tuple] = nil
             plainFlows.insert(PlainFlow(flow))
@@ -309,7 +316,7 @@ public struct Engine: ~Copyable {
     private mutating func forget(_ flow: Flow, now: Instant) {
         if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
         flow.removalDeadline = nil
-        leaveHalfOpen(flow)
+        leaveUnproven(flow)
         guard let mptcp = flow.mptcp else { return }
         mptcp.subflows -= 1
         if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }

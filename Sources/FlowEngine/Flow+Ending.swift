@@ -167,6 +167,11 @@ extension Flow {
     private func proofDue(_ now: Instant, _ output: inout Output) {
         proofDeadline = nil
         guard !isProven, phase == .keyExchange || phase == .encrypted, !isReset else { return }
+        giveUpUnproven(now, &output)
+    }
+
+    /// Ends what nobody has made or proved keys for.
+    func giveUpUnproven(_ now: Instant, _ output: inout Output) {
         guard unprovenJoin != nil else { return abort(.handshakeTimeout, now: now, &output) }
         // Anybody may have sent it: it does not end the connection it named. The kernel has not seen its third ACK.
         dropHeld(&output)

@@ -47,8 +47,8 @@ final class Flow {
     /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
     /// yet: it may still have the old connection, which must not go on in clear.
     var isUnconfirmed = false
-    /// Among the engine's ``HalfOpenFlows``.
-    var isCountedHalfOpen = false
+    /// Among the engine's ``UnprovenFlows``.
+    var isCountedUnproven = false
 
     // MARK: Negotiation and keys
 
@@ -159,8 +159,8 @@ final class Flow {
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
-    /// Nothing but a SYN has come of the peer.
-    var isHalfOpen: Bool { phase == .accepting || phase == .observing }
+    /// A SYN from the wire opened it, and nothing since shows that anybody wants it.
+    var isUnproven: Bool { !isOpener && !isProven && phase != .plain && !isReset }
     /// What remains is there to answer late packets.
     var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }

@@ -154,9 +154,9 @@ import Testing
         attacker.send([0], at: 1003)
         pair.server.leave(attacker.there, attacker.here, 5001, 1001, .ack, [], [1, 2, 3, 4])
         let pending = { pair.server.engine.host.pending }
-        #expect(pending().unproven.count == 1 && pending().outbound.count == 1)
+        #expect(pending().unproven.load.packets == 1 && pending().outbound.load.packets == 1)
         pair.server.advance(milliseconds: 61_000)
-        #expect(pending().unproven.count == 0 && pending().outbound.count == 0 && pending().proven.count == 0)
+        #expect(pending().unproven.load.packets == 0 && pending().outbound.load.packets == 0 && pending().proven.load.packets == 0)
     }
 }
 

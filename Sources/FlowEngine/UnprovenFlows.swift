@@ -1,11 +1,12 @@
 import DequeModule
 import PacketWire
 
-/// Acceptors whose opener has not come back yet, in the order of their SYNs.
+/// Acceptors of whose opener nothing has come but a SYN, or nothing that took keys, in the order of their SYNs.
 ///
-/// Anybody can make them, from made-up addresses. Where there are too many, the oldest makes way if its opener has had time
-/// to come back; else the newcomer is ordinary TCP, as it is where a kernel under such a flood answers with SYN cookies.
-struct HalfOpenFlows {
+/// Anybody can make them, most of them from made-up addresses. Where there are too many, the oldest makes way if its opener
+/// has had time to show that it means it; else the newcomer is ordinary TCP, as it is where a kernel under such a flood answers
+/// with SYN cookies.
+struct UnprovenFlows {
     private struct Entry {
         var id: FlowID
         var since: Instant
@@ -15,34 +16,34 @@ struct HalfOpenFlows {
     private let limit: Int
     private(set) var count = 0
 
-    /// How long an opener may take to come back before its place may be given to another, in milliseconds.
+    /// How long an opener may take before its place may be given to another, in milliseconds.
     static let patience: Int64 = 3_000
     private static let spare = 1024
 
     init(limit: Int) { self.limit = max(1, limit) }
 
     var hasRoom: Bool { count < limit }
-    /// How many are remembered, those included that have left the state.
+    /// How many are remembered, those included that are none any more.
     var entries: Int { order.count }
 
     mutating func append(_ id: FlowID, now: Instant, in flows: [FlowTuple: Flow]) {
         order.append(Entry(id: id, since: now))
         count += 1
-        if order.count > 2 * count + Self.spare { order = order.filter { Self.isHalfOpen($0.id, in: flows) } }
+        if order.count > 2 * count + Self.spare { order = order.filter { Self.isUnproven($0.id, in: flows) } }
     }
 
-    private static func isHalfOpen(_ id: FlowID, in flows: [FlowTuple: Flow]) -> Bool {
+    private static func isUnproven(_ id: FlowID, in flows: [FlowTuple: Flow]) -> Bool {
         guard let flow = flows[id.tuple], flow.id == id else { return false }
-        return flow.isHalfOpen
+        return flow.isUnproven
     }
 
-    /// Notes that one of them is half-open no more.
+    /// Notes that one of them is none any more.
     mutating func leave() { count -= 1 }
 
-    /// The oldest that still is half-open, which stays counted; nil where there is none, or its opener has not had its time.
+    /// The oldest that still is one, which stays counted; nil where there is none, or its opener has not had its time.
     mutating func popFirst(ofAge age: Int64, _ now: Instant, in flows: [FlowTuple: Flow]) -> FlowID? {
         while let first = order.first {
-            guard Self.isHalfOpen(first.id, in: flows) else {
+            guard Self.isUnproven(first.id, in: flows) else {
                 order.removeFirst()
                 continue
             }
