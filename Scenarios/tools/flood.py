@@ -113,7 +113,7 @@ def shape(kind):
     return {
         "syn": (SYN, SIZE + ENO, b""),
         "bare": (SYN, SIZE, b""),
-        "capable": (SYN, SIZE + b"\x1e\x04\x10\x01" + ENO, b""),
+        "capable": (SYN, SIZE + b"\x1e\x04\x01\x01" + ENO, b""),
         "join": (SYN, SIZE + b"\x1e\x0c\x10\x01" + os.urandom(8), b""),
         "ack": (ACK, b"", b""),
         "rst": (RST, b"", b""),

@@ -28,9 +28,9 @@ final class Host {
         self.crypto = crypto
         self.random = random
         pending = PendingVerdicts(limit: configuration.maximumHeldPackets, bytes: configuration.maximumHeldBytes)
-        // A burst is a crowd that comes back after a restart; what exceeds it waits for its own repetition.
-        keyExchanges = RateLimit(
-            perSecond: configuration.maximumKeyExchangesPerSecond, burst: 4_000)
+        let rate = configuration.maximumKeyExchangesPerSecond
+        // More at once, for a crowd that comes back after a restart.
+        keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
         sessions = SessionCache(
             limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
     }
