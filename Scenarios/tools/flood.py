@@ -8,7 +8,7 @@ handshake CASE DEVICE MAC TARGET PORT SECONDS [RATE]     whole handshakes from a
 serve PORT                                               answers a word on each connection with another; keeps few open
 try ADDRESS PORT TIMES [--mptcp]                         asks `serve`; prints successes and the median of milliseconds
 flow listen PORT | flow connect ADDRESS PORT MEGABITS SECONDS [--mptcp] [--down]
-     a steady stream; the reading end says `TIME BYTES` every 100 ms, in the end both ends `end HASH BYTES`
+     a steady stream until then or SIGUSR1; the reading end says `TIME BYTES` every 100 ms, in the end both `end HASH BYTES`
 """
 import ctypes
 import hashlib
@@ -16,11 +16,11 @@ import ipaddress
 import os
 import random
 import selectors
+import signal
 import socket
 import statistics
 import struct
 import sys
-import threading
 import time
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
@@ -139,6 +139,7 @@ def send(kind, device, mac, target, port, seconds, source=None, sport=None):
     # What the checksum covers stays the same: the urgent pointer, which nobody reads, goes down as the other goes up.
     field = (tcp + 6) if source else tcp
     first = struct.unpack_from("!H", frames[0], field)[0]
+    print("begins", flush=True)
     begun, sent, turn = time.monotonic(), 0, 0
     while time.monotonic() < begun + float(seconds):
         if source is None:
@@ -162,6 +163,7 @@ def handshake(case, device, mac, target, port, seconds, rate=1000000):
     payloads = {"init": [INIT1 + os.urandom(64) for _ in range(256)], "garbage": [os.urandom(75) for _ in range(256)], "silence": [b""]}[case]
     sums = [total(payload) for payload in payloads]
     options, ip = padded(SIZE + ENO), 20 if version == 4 else 40
+    print("begins", flush=True)
     answered = begun_count = turn = 0
     begun = time.monotonic()
     while (now := time.monotonic()) < begun + float(seconds):
@@ -191,7 +193,7 @@ def handshake(case, device, mac, target, port, seconds, rate=1000000):
             except OSError:
                 continue
             answered += 1
-    print("handshake", case, "begun", begun_count, "answered", answered, "rate", int(answered / (time.monotonic() - begun)), flush=True)
+    print("handshake", case, "begun", begun_count, "sent", answered, "rate", int(answered / (time.monotonic() - begun)), flush=True)
 
 
 def answer(out, source, destination, sport, dport, seq, ack, payload, payload_sum):
@@ -285,8 +287,9 @@ def read_all(sock):
 
 def write_all(sock, megabits, seconds):
     digest, count, begun = hashlib.sha256(), 0, time.monotonic()
-    block = b"PLAINTEXT-MARKER" * 1024
-    while (now := time.monotonic()) < begun + seconds:
+    block, ended = b"PLAINTEXT-MARKER" * 1024, []
+    signal.signal(signal.SIGUSR1, lambda *_: ended.append(True))
+    while (now := time.monotonic()) < begun + seconds and not ended:
         if count > (now - begun) * megabits * 125000:
             time.sleep(0.002)
             continue

@@ -221,7 +221,7 @@ import Testing
 
     @Test func theOutputGivesBackWhatItNeededOnce() {
         var output = Output()
-        _ = output.allocate(100 << 20)
+        _ = output.allocate(8 << 20)
         output.reset()
         #expect(output.bytes.count <= 4 << 20)
     }
