@@ -164,7 +164,7 @@ extension Flow {
         }
         let sequence = arrival.packet.sequence
         let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
-        guard !isRepeated, admitHeldOutbound() else {
+        guard !isRepeated, admitHeldOutbound(bytes: bytes.count) else {
             return drop(arrival.metadata.id, &output)
         }
         heldOutbound.append(
@@ -194,7 +194,7 @@ extension Flow {
     /// Keys exist: what was held goes out.
     func releaseOutbound(now: Instant, _ output: inout Output) {
         while let held = heldOutbound.popFirst() {
-            host.pending.outbound.release(1)
+            host.pending.outbound.release(held.load)
             let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)

@@ -37,8 +37,10 @@ import Testing
             -A TCPCRYPT-IN SYNACK --tcp-option 30 -m bpf --bytecode "<synAck>" MAIN
             -A TCPCRYPT-IN SYNACK -m connmark --mark 0x20000000/0x30000000 BYPASS
             -A TCPCRYPT-IN -m connmark --mark 0x20000000/0x20000000 -j RETURN
-            -A TCPCRYPT-IN MAIN
-            -A TCPCRYPT-IN-SYN SYNONLY --tcp-option 30 -m bpf --bytecode "<syn>" MAIN
+            -A TCPCRYPT-IN -m connmark --mark 0x40000000/0x40000000 MAIN
+            -A TCPCRYPT-IN -m conntrack --ctdir REPLY MAIN
+            -A TCPCRYPT-IN STRANGERS
+            -A TCPCRYPT-IN-SYN SYNONLY --tcp-option 30 -m bpf --bytecode "<syn>" STRANGERS
             -A TCPCRYPT-IN-SYN SYNONLY ! --tcp-option 30 -m multiport --dports 22,443 -j RETURN
             -A TCPCRYPT-IN-SYN -i wg0 SYNONLY ! --tcp-option 30 -j RETURN
             -A TCPCRYPT-IN-SYN BYPASS
@@ -71,6 +73,7 @@ import Testing
             .replacing("SYNONLY", with: "-p tcp -m tcp --tcp-flags SYN,RST,ACK SYN")
             .replacing(" SYNACK", with: " -p tcp -m tcp --tcp-flags SYN,RST,ACK SYN,ACK")
             .replacing(" MAIN", with: " -j NFQUEUE --queue-num 31850")
+            .replacing(" STRANGERS", with: " -j NFQUEUE --queue-num 31852")
             .replacing(" BYPASS", with: " -j NFQUEUE --queue-num 31851 --queue-bypass")
         let configuration = FirewallConfiguration(excludedPorts: [443, 22], skippedInterfaces: ["lo", "wg0"])
         #expect(lines(.ipv4, configuration).map(readable) == expected.split(separator: "\n").map(String.init))
