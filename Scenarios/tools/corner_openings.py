@@ -1,0 +1,254 @@
+"""How connections begin: refusals, crossing SYNs, full backlogs, Fast Open, addresses used again. See corners.py."""
+import functools
+import itertools
+import socket
+import time
+
+from pair import PATTERN, case, in_thread, name_of, outcome, read_pattern, send_pattern, state, until
+
+CASES = []
+case = functools.partial(case, CASES)
+FASTOPEN, FASTOPEN_CONNECT = socket.TCP_FASTOPEN, 30
+QUEUE_SEQ, REPAIR, REPAIR_QUEUE = 21, 19, 20
+
+
+@case()
+def refused(w):
+    """nobody listens: refused at once"""
+    began = time.monotonic()
+    c = w.client()
+    w.say(outcome(c.connect, (w.address["b"], w.port)), "at once", time.monotonic() - began < 1)
+    # And nothing remembers it: the next one is served.
+    w.exchange(*w.pair(port=40000 + w.port))
+
+
+def unreachable(w, *answers):
+    for answer in answers:
+        rule = w.rule(*w.to_b(), target=("REJECT", "--reject-with", answer))
+        began = time.monotonic()
+        w.say(answer, outcome(w.client().connect, (w.address["b"], w.port)), rule.met(), time.monotonic() - began < 2)
+        w.lift(rule)
+    w.exchange(*w.pair())
+
+
+@case(versions=(4,))
+def unreachable4(w):
+    """ICMP errors and a reset of a router, in answer to the SYN"""
+    unreachable(w, "icmp-host-unreachable", "icmp-net-unreachable", "icmp-port-unreachable", "icmp-admin-prohibited", "tcp-reset")
+
+
+@case(versions=(6,))
+def unreachable6(w):
+    """ICMPv6 errors and a reset of a router, in answer to the SYN"""
+    unreachable(w, "icmp6-no-route", "icmp6-addr-unreachable", "icmp6-port-unreachable", "icmp6-adm-prohibited", "tcp-reset")
+
+
+@case()
+def unreachable_for_a_while(w):
+    """ICMP errors in mid-connection pass, and the connection goes on"""
+    c, s = w.pair()
+    w.exchange(c, s)
+    answer = "icmp-host-unreachable" if w.version == 4 else "icmp6-addr-unreachable"
+    rule = w.rule(*w.to_b(), target=("REJECT", "--reject-with", answer))
+    send_pattern(c, 5000)
+    w.say(rule.met(2))
+    w.lift(rule)
+    w.say(*read_pattern(s, most=5000))
+    w.exchange(c, s)
+
+
+@case(slow=3)
+def no_answer(w):
+    """nobody answers at all: connect times out when plain TCP does"""
+    lost = w.rule(*w.to_b())
+    c = w.client(timeout=3.0)
+    w.say(outcome(c.connect, (w.address["b"], w.port)), lost.met(2))
+    w.lift(lost)
+
+
+@case(slow=4)
+def lost_syns(w):
+    """the first SYN, the first SYN-ACK and the first third ACK are lost"""
+    for words in (w.to_b() + ("--syn",), w.to_a(), w.to_b() + ("--tcp-flags", "SYN", "NONE")):
+        listener = w.listener()
+        lost = w.rule(*words)
+        c = w.client()
+        w.connect(c)
+        if words[-1] == "NONE":
+            in_thread(send_pattern, c, 2000)
+        w.say(lost.met())
+        w.lift(lost)
+        s, _ = listener.accept()
+        s.settimeout(20)
+        listener.close()
+        if words[-1] == "NONE":
+            w.say(*read_pattern(s, most=2000))
+        w.exchange(c, s)
+        s.close()
+
+
+@case("TCP", slow=2)
+def simultaneous_open(w):
+    """both ends open to each other, and their SYNs cross"""
+    ends = {"a": w.socket("a", port=w.port), "b": w.socket("b", port=w.port)}
+    lost = [w.rule("--syn", *w.to_b())]
+    for host, other in ("a", "b"), ("b", "a"):
+        ends[host].setblocking(False)
+        ends[host].connect_ex((w.address[other], w.port))
+    w.say(lost[0].met(2))
+    w.lift(*lost)
+    w.say("open", until(lambda: all(state(end) == "ESTAB" for end in ends.values()), 15, 0.05))
+    for end in ends.values():
+        end.settimeout(20)
+    send_pattern(ends["a"], 3000)
+    w.say(*read_pattern(ends["b"], most=3000))
+    send_pattern(ends["b"], 3000)
+    w.say(*read_pattern(ends["a"], most=3000))
+    ends["a"].close()
+    w.say(*read_pattern(ends["b"]))
+
+
+@case(slow=4)
+def backlog_overflows(w):
+    """more connections than the backlog takes: all are served in the end"""
+    listener = w.listener(backlog=1)
+    clients = []
+    for _ in range(8):
+        c = w.client()
+        w.connect(c)
+        clients.append(c)
+    # Those that think they are connected say so at once, accepted or not.
+    waiting, said = list(clients), 0
+
+    def speak():
+        nonlocal said
+        for c in list(waiting):
+            if state(c) != "SYN-SENT" and send_pattern(c, 2000)[1] == "sent":
+                waiting.remove(c)
+                c.shutdown(socket.SHUT_WR)
+                said += 1
+        return not waiting
+
+    until(lambda: speak() or said >= 3, 1.5)
+    w.say("not all", said < 8, len([c for c in clients if state(c) == "ESTAB"]) < 8)
+    served = []
+
+    def serve():
+        while len(served) < 8:
+            s, _ = listener.accept()
+            s.settimeout(30)
+            served.append(read_pattern(s) + (s.send(b"x"),))
+            s.close()
+
+    serving = in_thread(serve)
+    until(speak, 30, 0.05)
+    serving.join(30)
+    w.say("served", sorted(served) == [(2000, "right", "eof", 1)] * 8)
+    w.say("answered", [outcome(c.recv, 1) for c in clients] == [b"x"] * 8)
+
+
+@case("TCP", "MPTCP", slow=1)
+def addresses_again(w):
+    """the same four addresses, 30 times, closed by either end in turn"""
+    port = 20000 + w.port
+    listener = w.listener()
+    for turn in range(30):
+        # The acceptor closes first: TIME-WAIT is on its side, and the opener's port is free.
+        c, s = w.pair(port=port, listener=listener)
+        send_pattern(c, 500)
+        got = read_pattern(s, most=500)
+        s.send(b"x")
+        if turn % 3 == 2:
+            w.abort(s if turn % 2 else c)
+            w.say(turn, *got, outcome((c if turn % 2 else s).recv, 1) in (b"x", "ECONNRESET"))
+        else:
+            s.shutdown(socket.SHUT_WR)
+            w.say(turn, *got, c.recv(10), c.recv(10))
+        c.close()
+        w.say(outcome(s.recv, 1) if turn % 3 != 2 else "")
+        s.close()
+        until(lambda: w.left_at("a") == 0, 2, 0.02)
+
+
+@case("TCP")
+def time_wait_at_the_opener(w):
+    """TIME-WAIT at the opener: its addresses used again at once (tcp_tw_reuse)"""
+    port = 20000 + w.port
+    listener = w.listener()
+    for _ in range(20):
+        c, s = w.pair(port=port, listener=listener)
+        w.exchange(c, s, 100)
+        c.shutdown(socket.SHUT_WR)
+        w.say(*read_pattern(s))
+        s.close()
+        w.say(*read_pattern(c))
+        c.close()
+        w.say(until(lambda: w.left_at("a", "time-wait") == 1, 2, 0.02))
+        time.sleep(0.02)
+
+
+@case(slow=2)
+def opener_forgot(w):
+    """an opener that lost its connection without a word opens it again"""
+    port = 20000 + w.port
+    listener = w.listener()
+    c, s = w.pair(port=port, listener=listener)
+    w.exchange(c, s)
+    lost = w.rule(*w.to_b())
+    w.abort(c)
+    w.say(lost.met(), w.left_at("a"))
+    w.lift(lost)
+    again = w.client(port=port)
+    w.say(outcome(again.connect, (w.address["b"], w.port)))
+    w.say(outcome(s.recv, 1))
+    s, _ = listener.accept()
+    s.settimeout(20)
+    w.sockets.append(s)
+    w.exchange(again, s)
+
+
+@case("TCP")
+def sequence_numbers_wrap(w):
+    """sequence numbers that wrap right after the SYN, or in a frame, its tag, the FIN"""
+    listener = w.listener()
+    for before, count in itertools.product((0, 1, 2, 5, 75, 76, 79, 80, 95, 96, 97, 1500, 17000, 1 << 31), (1, 20, 40000)):
+        c = w.client()
+        c.setsockopt(socket.IPPROTO_TCP, REPAIR, 1)
+        c.setsockopt(socket.IPPROTO_TCP, REPAIR_QUEUE, 2)
+        c.setsockopt(socket.IPPROTO_TCP, QUEUE_SEQ, (1 << 32) - 1 - before)
+        c.setsockopt(socket.IPPROTO_TCP, REPAIR, 0)
+        c.connect((w.address["b"], w.port))
+        s, _ = listener.accept()
+        s.settimeout(20)
+        in_thread(lambda: (send_pattern(c, count), c.shutdown(socket.SHUT_WR)))
+        w.say(before, *read_pattern(s), s.send(PATTERN[:count]))
+        s.close()
+        w.say(*read_pattern(c))
+        c.close()
+
+
+def fast_open(w, how, count, words=()):
+    """Connections whose first data may ride on the SYN: what was sent arrives once."""
+    listener = w.listener((socket.IPPROTO_TCP, FASTOPEN, 16))
+    for turn in range(4):
+        lost = w.rule(*w.to_b(), "--syn", *words) if words else None
+        c = w.client()
+        if how == "sendto":
+            w.say(w.address and c.sendto(PATTERN[:count], socket.MSG_FASTOPEN, (w.address["b"], w.port)))
+        else:
+            c.setsockopt(socket.IPPROTO_TCP, FASTOPEN_CONNECT, 1)
+            c.connect((w.address["b"], w.port))
+            w.say(c.send(PATTERN[:count]))
+        if lost:
+            lost.met()
+            w.lift(lost)
+        s, _ = listener.accept()
+        s.settimeout(20)
+        w.sockets.append(s)
+        send_pattern(c, 3000, count)
+        c.shutdown(socket.SHUT_WR)
+        w.say(turn, *read_pattern(s))
+        send_pattern(s, 500)
+        s.close()
+        w.say(*read_pattern(c))
+        c.close()
