@@ -2,13 +2,13 @@
 import functools
 import itertools
 import socket
+import struct
 import time
 
-from pair import PATTERN, case, in_thread, name_of, outcome, read_pattern, send_pattern, state, until
+from pair import PATTERN, case, in_thread, name_of, outcome, read_pattern, send_pattern, together, until
 
 CASES = []
 case = functools.partial(case, CASES)
-FASTOPEN, FASTOPEN_CONNECT = socket.TCP_FASTOPEN, 30
 QUEUE_SEQ, REPAIR, REPAIR_QUEUE = 21, 19, 20
 
 
@@ -25,8 +25,7 @@ def refused(w):
 def unreachable(w, *answers):
     for answer in answers:
         rule = w.rule(*w.to_b(), target=("REJECT", "--reject-with", answer))
-        began = time.monotonic()
-        w.say(answer, outcome(w.client().connect, (w.address["b"], w.port)), rule.met(), time.monotonic() - began < 2)
+        w.say(answer, outcome(w.client().connect, (w.address["b"], w.port)), rule.met())
         w.lift(rule)
     w.exchange(*w.pair())
 
@@ -66,88 +65,65 @@ def no_answer(w):
     w.lift(lost)
 
 
-@case(slow=4)
-def lost_syns(w):
-    """the first SYN, the first SYN-ACK and the first third ACK are lost"""
-    for words in (w.to_b() + ("--syn",), w.to_a(), w.to_b() + ("--tcp-flags", "SYN", "NONE")):
-        listener = w.listener()
-        lost = w.rule(*words)
-        c = w.client()
-        w.connect(c)
-        if words[-1] == "NONE":
-            in_thread(send_pattern, c, 2000)
-        w.say(lost.met())
-        w.lift(lost)
-        s, _ = listener.accept()
-        s.settimeout(20)
-        listener.close()
-        if words[-1] == "NONE":
-            w.say(*read_pattern(s, most=2000))
-        w.exchange(c, s)
-        s.close()
-
-
-@case("TCP", slow=2)
-def simultaneous_open(w):
-    """both ends open to each other, and their SYNs cross"""
-    ends = {"a": w.socket("a", port=w.port), "b": w.socket("b", port=w.port)}
-    lost = [w.rule("--syn", *w.to_b())]
-    for host, other in ("a", "b"), ("b", "a"):
-        ends[host].setblocking(False)
-        ends[host].connect_ex((w.address[other], w.port))
-    w.say(lost[0].met(2))
-    w.lift(*lost)
-    w.say("open", until(lambda: all(state(end) == "ESTAB" for end in ends.values()), 15, 0.05))
-    for end in ends.values():
-        end.settimeout(20)
-    send_pattern(ends["a"], 3000)
-    w.say(*read_pattern(ends["b"], most=3000))
-    send_pattern(ends["b"], 3000)
-    w.say(*read_pattern(ends["a"], most=3000))
-    ends["a"].close()
-    w.say(*read_pattern(ends["b"]))
+@case(slow=2)
+def third_ack_lost(w):
+    """the first third ACK, and all data with it, is lost"""
+    listener = w.listener()
+    lost = w.rule(*w.to_b(), "--tcp-flags", "SYN", "NONE")
+    c = w.client()
+    c.connect((w.address["b"], w.port))
+    in_thread(send_pattern, c, 2000)
+    w.say(lost.met(2))
+    w.lift(lost)
+    s, _ = listener.accept()
+    s.settimeout(20)
+    w.say(*read_pattern(s, most=2000))
+    w.exchange(c, s)
 
 
 @case(slow=4)
 def backlog_overflows(w):
     """more connections than the backlog takes: all are served in the end"""
     listener = w.listener(backlog=1)
-    clients = []
-    for _ in range(8):
-        c = w.client()
-        w.connect(c)
-        clients.append(c)
-    # Those that think they are connected say so at once, accepted or not.
-    waiting, said = list(clients), 0
 
-    def speak():
-        nonlocal said
-        for c in list(waiting):
-            if state(c) != "SYN-SENT" and send_pattern(c, 2000)[1] == "sent":
-                waiting.remove(c)
-                c.shutdown(socket.SHUT_WR)
-                said += 1
-        return not waiting
+    def visit():
+        c = w.client(timeout=40)
+        try:
+            c.connect((w.address["b"], w.port))
+            send_pattern(c, 2000)
+            c.shutdown(socket.SHUT_WR)
+            return read_pattern(c)
+        except OSError as error:
+            return name_of(error)
 
-    until(lambda: speak() or said >= 3, 1.5)
-    w.say("not all", said < 8, len([c for c in clients if state(c) == "ESTAB"]) < 8)
-    served = []
+    done = []
 
     def serve():
-        while len(served) < 8:
-            s, _ = listener.accept()
-            s.settimeout(30)
-            served.append(read_pattern(s) + (s.send(b"x"),))
+        w.say("full", until(lambda: int(w.on("b", "ss", "-Hltn", f"sport = :{w.port}").split()[1]) > 1, 5, 0.02))
+        listener.settimeout(0.1)
+        while not done:
+            try:
+                s, _ = listener.accept()
+            except TimeoutError:
+                continue
+            s.settimeout(10)
+            got = read_pattern(s)
+            # One that was reset in the queue may be served too.
+            if got[1] == "WRONG" or got[1:] == ("right", "eof") and got[0] != 2000:
+                w.say("WRONG", *got)
+            outcome(send_pattern, s, 700)
             s.close()
 
     serving = in_thread(serve)
-    until(speak, 30, 0.05)
-    serving.join(30)
-    w.say("served", sorted(served) == [(2000, "right", "eof", 1)] * 8)
-    w.say("answered", [outcome(c.recv, 1) for c in clients] == [b"x"] * 8)
+    results = together(*[visit] * 8)
+    done.append(True)
+    serving.join(10)
+    # A connection that the full queue had no place for is served later, or is reset: by chance, with ordinary TCP too.
+    good = [(700, "right", "eof"), (0, "right", "ECONNRESET"), "ECONNRESET"]
+    w.say("served or reset", all(result in good for result in results) or ("WRONG", results), results.count(good[0]) >= 2)
 
 
-@case("TCP", "MPTCP", slow=1)
+@case(slow=1)
 def addresses_again(w):
     """the same four addresses, 30 times, closed by either end in turn"""
     port = 20000 + w.port
@@ -215,40 +191,14 @@ def sequence_numbers_wrap(w):
         c = w.client()
         c.setsockopt(socket.IPPROTO_TCP, REPAIR, 1)
         c.setsockopt(socket.IPPROTO_TCP, REPAIR_QUEUE, 2)
-        c.setsockopt(socket.IPPROTO_TCP, QUEUE_SEQ, (1 << 32) - 1 - before)
+        c.setsockopt(socket.IPPROTO_TCP, QUEUE_SEQ, struct.pack("=I", (1 << 32) - 1 - before))
         c.setsockopt(socket.IPPROTO_TCP, REPAIR, 0)
         c.connect((w.address["b"], w.port))
         s, _ = listener.accept()
         s.settimeout(20)
-        in_thread(lambda: (send_pattern(c, count), c.shutdown(socket.SHUT_WR)))
-        w.say(before, *read_pattern(s), s.send(PATTERN[:count]))
+        sending = in_thread(lambda: (send_pattern(c, count), c.shutdown(socket.SHUT_WR)))
+        w.say(before, *read_pattern(s), *send_pattern(s, count))
         s.close()
         w.say(*read_pattern(c))
-        c.close()
-
-
-def fast_open(w, how, count, words=()):
-    """Connections whose first data may ride on the SYN: what was sent arrives once."""
-    listener = w.listener((socket.IPPROTO_TCP, FASTOPEN, 16))
-    for turn in range(4):
-        lost = w.rule(*w.to_b(), "--syn", *words) if words else None
-        c = w.client()
-        if how == "sendto":
-            w.say(w.address and c.sendto(PATTERN[:count], socket.MSG_FASTOPEN, (w.address["b"], w.port)))
-        else:
-            c.setsockopt(socket.IPPROTO_TCP, FASTOPEN_CONNECT, 1)
-            c.connect((w.address["b"], w.port))
-            w.say(c.send(PATTERN[:count]))
-        if lost:
-            lost.met()
-            w.lift(lost)
-        s, _ = listener.accept()
-        s.settimeout(20)
-        w.sockets.append(s)
-        send_pattern(c, 3000, count)
-        c.shutdown(socket.SHUT_WR)
-        w.say(turn, *read_pattern(s))
-        send_pattern(s, 500)
-        s.close()
-        w.say(*read_pattern(c))
+        sending.join(10)
         c.close()

@@ -54,8 +54,10 @@ def main():
         print("ok -" if good else "not ok -", name, flush=True)
         if not good or "CORNERS_SHOW" in os.environ:
             print(f"#   {seconds:.1f} s; {function.__name__} at ports {PLAIN + number} and {ENCRYPTED + number}")
+            # From where they begin to differ.
+            first = next((index for index, both in enumerate(zip(plain, encrypted)) if both[0] != both[1]), 0)
             for what, lines in ("plain", plain), ("encrypted", encrypted):
-                print(f"#   {what}: {'; '.join(lines)}", flush=True)
+                print(f"#   {what}: {'; '.join(lines[first:])[:500]}", flush=True)
     return failed > 0
 
 
