@@ -50,7 +50,9 @@ extension Flow {
         let packet = arrival.packet
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         let w: Int
-        if k >= send.nextK {
+        // Without ACK it answers an acknowledgement, at just the number that was acknowledged, whatever the engine has sent since.
+        let isAnswer = !packet.flags.contains(.ack)
+        if k >= send.nextK, !isAnswer || k > send.acknowledgedK {
             w = send.sentW
         } else if k <= send.acknowledgedK {
             w = send.acknowledgedW
