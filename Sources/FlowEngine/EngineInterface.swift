@@ -71,6 +71,8 @@ public enum FlowMark: Sendable, Hashable {
     case plain
     /// Encrypted: the guard refuses packets of it that did not pass the engine.
     case encrypted
+    /// Nothing: the packet, an ICMP error, is about the connection and not of it.
+    case unchanged
 }
 
 /// How an injected packet must leave: as the flow's own packets do.
@@ -280,6 +282,7 @@ public struct EngineCounters: Sendable, Hashable {
     public var packetsInjected: UInt64 = 0
     public var packetsDropped: UInt64 = 0
     public var malformed: UInt64 = 0
+    public var icmpTranslated: UInt64 = 0
 
     public init() {}
 }

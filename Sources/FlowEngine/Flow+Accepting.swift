@@ -41,7 +41,7 @@ extension Flow {
             joinToken = options.joinToken
             let remoteOffer = remember(syn: packet, options, .inbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-            header.mtu = arrival.metadata.mtu
+            notePath(arrival.metadata, arrival.now)
             judge(packet, options, remoteOffer, arrival.now, &output)
         } else if options.joinToken != joinToken {
             // Not the SYN that was judged. The kernel may have lost that one, and would take this one for the first.
@@ -82,7 +82,7 @@ extension Flow {
     ) {
         var options = copy wireOptions
         options.remove(ENO.optionKind)
-        options.setMaximumSegmentSize(loweredMSS(arrival.metadata))
+        options.setMaximumSegmentSize(loweredMSS(arrival))
         if accepting?.mustStripTimestamps(isMPTCP: mptcp != nil) == true { options.remove(TCPOptionKind.timestamps) }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
@@ -208,7 +208,7 @@ extension Flow {
         localOffer = remember(syn: packet, options, .outbound)
         header.note(timestamps: options, arrival.now)
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        notePath(arrival.metadata, arrival.now)
         let option = options.mptcpOption(isSYN: true)
         if offersCapable, case .capableSYNACK = option {
             learnKeys(option, from: .outbound, &output)

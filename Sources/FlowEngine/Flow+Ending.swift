@@ -11,6 +11,10 @@ enum FlowTime {
     static let reset: Int64 = 5_000
     /// Aborted flows answer late packets with resets.
     static let aborted: Int64 = 60_000
+    /// How long the local kernel's immediate answer may take, in nanoseconds.
+    static let answer: Int64 = 1_000_000
+    /// How long a retransmission makes frames short.
+    static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
     /// The same after a frame that did not authenticate, and how long after.
@@ -282,17 +286,18 @@ extension Host {
         output.actions.append(.injectLocal(range))
     }
 
-    /// Writes a packet without data from nothing.
+    /// Writes a packet from nothing, with as many zeros as data.
     func make(
         _ fields: TCPHeader, from source: Endpoint, to destination: Endpoint, options: borrowing TCPOptions,
-        _ output: inout Output
+        zeros: Int = 0, _ output: inout Output
     ) -> Range<Int>? {
         let template = HeaderTemplate.bytes(from: source, to: destination)
         guard let packet = try? TCPPacket(parsing: template.span) else { return nil }
-        let count = packet.length(options: options, payloadCount: 0)
+        let count = packet.length(options: options, payloadCount: zeros)
         let start = output.allocate(count)
         var all = output.bytes.mutableSpan
         var target = all._mutatingExtracting(start..<start + count)
+        for index in count - zeros..<count { target[index] = 0 }
         packet.write(fields, options: options, template: template.span, checksum: .full, into: &target)
         return start..<start + count
     }

@@ -161,7 +161,9 @@ extension Flow {
             !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
-                if phase != .aborted { injectAck(latest: nil, now: arrival.now, &output) }
+                if phase != .aborted {
+                    injectAck(latest: segment.w.lowerBound, duplicate: segment.w, now: arrival.now, &output)
+                }
                 return drop(arrival.metadata.id, &output)
             }
         }
@@ -172,6 +174,7 @@ extension Flow {
         }
         guard admit(segment, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
+        let duplicate = receive.held.firstOverlap(with: segment.w)
         let dropped = receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
         for packet in dropped { giveUp(packet, &output) }
@@ -188,7 +191,9 @@ extension Flow {
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
         }
         if isBeyondHole && !segment.w.isEmpty {
-            injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
+            if duplicate != nil || !askForAcknowledgement(bytes, arrival, &output) {
+                injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
+            }
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)

@@ -137,7 +137,7 @@ extension Flow {
         deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
     }
 
-    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, what makes it repeat that.
+    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, an acknowledgement that says so.
     private func deliverAgain(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
@@ -147,10 +147,11 @@ extension Flow {
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
         let ownsNoK = share.range.isEmpty && !share.fin
-        if ownsNoK { ackOwed = true }
         if isKnown || ownsNoK {
-            let k = receive.acknowledgedK - (isKnown && !ownsNoK ? 1 : 0)
+            let k = receive.acknowledgedK
             deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
+            // Answered here: the kernel answers questions seldom, and would not know which bytes came twice.
+            injectAck(duplicate: segment.w.lowerBound..<segment.endW, now: arrival.now, &output)
         } else {
             deliver(
                 bytes, options, arrival.packet, arrival.metadata.id, k: share.range, fin: share.fin, acknowledged,
@@ -229,6 +230,35 @@ extension Flow {
             output.actions.append(.injectLocal(range))
         }
     }
+
+    /// Makes the local kernel acknowledge at once what it has been given and delays to acknowledge.
+    ///
+    /// It would do so itself if it saw that something is missing. The sender of what lies behind a hole would else take what
+    /// lies in front of it for lost as well. A segment with data beyond the window is dropped and answered, whatever its data.
+    ///
+    /// - Returns: whether an answer is to be expected very soon. It will carry the SACK blocks of what is held.
+    func askForAcknowledgement(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) -> Bool {
+        guard receive.deliveredK > receive.acknowledgedK, phase == .encrypted, !isReset else { return false }
+        if let asked, asked.k == receive.deliveredK {
+            return arrival.now.nanoseconds - asked.at.nanoseconds < FlowTime.answer
+        }
+        asked = (receive.deliveredK, arrival.now)
+        var options = TCPOptions(arrival.packet, of: bytes)
+        for kind in [ENO.optionKind, TCPOptionKind.sack, TCPOptionKind.mptcp] { options.remove(kind) }
+        refreshTimestamp(of: &options)
+        let beyond = receive.acknowledgedK + header.localWindow + Self.farBeyond
+        let fields = TCPHeader(
+            sequence: inOrigin.sequence(at: beyond),
+            acknowledgment: outOrigin.sequence(at: send.acknowledgedK), flags: [.ack], window: arrival.packet.window)
+        guard
+            let range = host.make(
+                fields, from: tuple.remote, to: tuple.local, options: options, zeros: 1, &output)
+        else { return false }
+        output.actions.append(.injectLocal(range))
+        return true
+    }
+
+    private static let farBeyond = 1 << 20
 
     /// Watches over deliveries that only the engine would repeat.
     func armRedeliveryTimer(_ now: Instant) {

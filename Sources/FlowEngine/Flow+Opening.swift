@@ -38,7 +38,7 @@ extension Flow {
         if synsSent == 1 {
             localOffer = remember(syn: packet, options, .outbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-            header.mtu = arrival.metadata.mtu
+            notePath(arrival.metadata, arrival.now)
             begin(packet, options, arrival, &output)
         }
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
@@ -288,7 +288,7 @@ extension Flow {
     ) {
         var options = copy kernelOptions
         options.remove(ENO.optionKind)
-        options.setMaximumSegmentSize(loweredMSS(arrival.metadata))
+        options.setMaximumSegmentSize(loweredMSS(arrival))
         if !header.usesTimestamps { options.remove(TCPOptionKind.timestamps) }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))

@@ -71,7 +71,7 @@ extension Flow {
         header.window = mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        notePath(arrival.metadata, arrival.now)
         header.note(timestamps: options, arrival.now)
     }
 
@@ -142,7 +142,7 @@ extension Flow {
         guard metadata.isGSO else { return segmentLimit(0) - w.count }
         // The kernel chose the size of the segments by its own options and the MSS it was told, which leaves room for a frame,
         // or by a path narrower than that, which leaves none.
-        return kernel.paddedCount + (segmentLimit(0) < header.wireMSS ? 0 : Frame.overhead)
+        return kernel.paddedCount + (verdictLimit(0) < header.wireMSS ? 0 : Frame.overhead)
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {
@@ -213,7 +213,13 @@ extension Flow {
         // A hole means that a packet was lost before it came here: without it the W position is unknown.
         guard first <= send.queuedK else { return drop(arrival.metadata.id, &output) }
         let isNew = end > send.queuedK || (packet.flags.contains(.fin) && end == send.queuedK && !hasQueuedFIN)
-        if isNew { sealNew(bytes, arrival, from: send.queuedK - first) }
+        noteRepetition(from: first, to: end, arrival.now)
+        if isNew {
+            let limit = frameLimit(
+                optionCount: kernelOptions.paddedCount,
+                superPacket: arrival.metadata.isGSO ? packet.payload.count : 0, arrival.now)
+            sealNew(bytes, arrival, from: send.queuedK - first, limit: limit)
+        }
 
         let isFIN = packet.flags.contains(.fin) && send.finK == end
         let start = max(send.map.w(startingAt: first), send.retransmittableW)
@@ -240,14 +246,14 @@ extension Flow {
     }
 
     /// Seals what the packet brings beyond byte `skip` of its data; what the peer's window has no room for waits.
-    private func sealNew(_ bytes: Span<UInt8>, _ arrival: Arrival, from skip: Int) {
+    private func sealNew(_ bytes: Span<UInt8>, _ arrival: Arrival, from skip: Int, limit: Int) {
         let packet = arrival.packet
         let isFIN = packet.flags.contains(.fin)
         let data = bytes.extracting(packet.payload).extracting(skip..<packet.payload.count)
         traffic.plainOut += UInt64(data.count)
         let urgent =
             packet.flags.contains(.urg) ? send.queuedK - skip + Int(packet.urgentPointer) - 1 : nil
-        let sealed = send.backlog.isEmpty ? seal(data, fin: isFIN, urgentK: urgent) : 0
+        let sealed = send.backlog.isEmpty ? seal(data, fin: isFIN, urgentK: urgent, limit: limit) : 0
         guard sealed < data.count || (isFIN && send.finK == nil) else { return }
         send.backlog.append(
             BacklogPacket(
@@ -256,13 +262,15 @@ extension Flow {
     }
 
     /// Seals as much of `data`, which begins at the next K byte, as the peer's window takes; returns how much.
-    private func seal(_ data: Span<UInt8>, fin: Bool, urgentK: Int? = nil) -> Int {
+    ///
+    /// - Parameter limit: bytes of data in a frame at most.
+    private func seal(_ data: Span<UInt8>, fin: Bool, urgentK: Int?, limit: Int) -> Int {
         var done = 0
         while done < data.count {
             let urgent = urgentK.flatMap { UInt16(exactly: $0 - send.nextK) }
             let overhead = urgent == nil ? Frame.overhead : Frame.overhead + 2
             let rest = data.count - done
-            let length = min(rest, host.configuration.maximumFrameData, send.room - overhead)
+            let length = min(rest, limit + Frame.overhead - overhead, send.room - overhead)
             // Small change is not worth a frame while an acknowledgement is due that opens the window.
             let isWorthIt = length == rest || length >= 256 || (length > 0 && send.acknowledgedW == send.nextW)
             guard length > 0, isWorthIt else { return done }
@@ -314,7 +322,9 @@ extension Flow {
     func flushBacklog(_ now: Instant, _ output: inout Output) {
         while var first = send.backlog.first, send.room > Frame.overhead || first.data.isEmpty {
             let start = send.nextW
-            let sealed = seal(first.data.span, fin: first.isFIN, urgentK: first.urgentK)
+            let options = TCPOptions(first.packet, of: first.template.span)
+            let limit = frameLimit(optionCount: options.paddedCount, superPacket: 0, now)
+            let sealed = seal(first.data.span, fin: first.isFIN, urgentK: first.urgentK, limit: limit)
             guard send.nextW > start else { return }
             let isFIN = send.finK != nil
             let w = start..<(isFIN ? send.nextW - 1 : send.nextW)

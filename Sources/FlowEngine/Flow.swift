@@ -111,7 +111,11 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
+    var asked: (k: Int, at: Instant)?
     var lastRedelivery: Instant?
+    /// When the local kernel last sent something again.
+    var lastRepetition: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
     /// When the wire last brought anything.
@@ -204,7 +208,10 @@ struct HeaderMemory {
     var timestampEcho: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
+    /// The longest packet that the path takes, as far as known; 0 where nothing is.
     var mtu = 0
+    /// The same as the kernel's route has it: the kernel lets no longer packet of its own leave.
+    var routeMTU = 0
     /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
     var wireMSS = 536
     var localMSS = Int.max

@@ -54,6 +54,13 @@ struct HeldPackets: Sendable {
         return index < ranges.count && ranges[index].lowerBound <= range.lowerBound
     }
 
+    /// The first stretch of `range` that is here already.
+    func firstOverlap(with range: Range<Int>) -> Range<Int>? {
+        let index = ranges.firstIndexSorted { $0.upperBound > range.lowerBound }
+        guard index < ranges.count, ranges[index].overlaps(range) else { return nil }
+        return ranges[index].clamped(to: range)
+    }
+
     /// Whether `range` would add one more hole to a stream that has too many.
     func isTooScattered(_ range: Range<Int>) -> Bool {
         guard ranges.count >= Self.mostRanges, !range.isEmpty else { return false }

@@ -10,6 +10,7 @@ final class Host {
     var tracker = MPTCPTracker()
     var sessions: SessionCache
     var pending: PendingVerdicts
+    var paths = PathMTUs()
     /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
     /// three, because opening one may lead to sealing another.
     var frameScratch = [UInt8](repeating: 0, count: 70_000)

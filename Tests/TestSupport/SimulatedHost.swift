@@ -140,7 +140,7 @@ public final class SimulatedHost {
     // MARK: Packets
 
     private func sendFromKernel(_ packet: WirePacket) {
-        network.trace.note(now, "\(name) K> \(Trace.describe(packet))")
+        network.trace.note(network.time, "\(name) K> \(Trace.describe(packet))")
         let tuple = packet.parsed.map { FlowTuple(local: $0.source, remote: $0.destination) }
         if !enqueue(packet, .outbound, tuple) { egress?.transmit(packet, on: network) }
     }
@@ -187,7 +187,7 @@ public final class SimulatedHost {
         case .replace(let id, _, let mark): accept(id, mark, replacement: bytes)
         case .drop(let id):
             if let dropped = answer(id) {
-                network.trace.note(now, "\(name) drop \(Trace.describe(dropped.packet))")
+                network.trace.note(network.time, "\(name) drop \(Trace.describe(dropped.packet))")
             }
         case .inject(_, let egress):
             let packet = WirePacket(bytes)
@@ -196,19 +196,19 @@ public final class SimulatedHost {
             if egress.mark != 0x42 || (egress.interface != 3 && !isReset) {
                 violations.append("injected with mark \(egress.mark), interface \(egress.interface)")
             }
-            network.trace.note(now, "\(name) inject \(Trace.describe(packet))")
+            network.trace.note(network.time, "\(name) inject \(Trace.describe(packet))")
             self.egress?.transmit(packet, on: network)
         case .injectLocal:
             let packet = WirePacket(bytes)
-            network.trace.note(now, "\(name) local \(Trace.describe(packet))")
+            network.trace.note(network.time, "\(name) local \(Trace.describe(packet))")
             deliver(packet)
         case .destroySocket(let tuple):
-            network.trace.note(now, "\(name) destroy \(tuple.local)-\(tuple.remote)")
+            network.trace.note(network.time, "\(name) destroy \(tuple.local)-\(tuple.remote)")
             sockets[tuple]?.abort(now: now, failure: .destroyed)
         case .journalAdd(let flow): journal[flow.tuple] = flow
         case .journalRemove(let tuple): journal[tuple] = nil
         case .log(let event):
-            network.trace.note(now, "\(name) event \(event)")
+            network.trace.note(network.time, "\(name) event \(event)")
             events.append(event)
         }
     }
@@ -243,7 +243,7 @@ public final class SimulatedHost {
 
     private func deliver(_ packet: WirePacket) {
         guard let parsed = packet.parsed else { return }
-        network.trace.note(now, "\(name) <K \(Trace.describe(packet))")
+        network.trace.note(network.time, "\(name) <K \(Trace.describe(packet))")
         let tuple = FlowTuple(local: parsed.destination, remote: parsed.source)
         if let socket = sockets[tuple], socket.state != .closed {
             guard socket.yields(to: parsed, TCPOptions(parsed, of: packet.bytes.span)) else {

@@ -89,8 +89,8 @@ public final class WireObserver: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
-        network.trace.note(network.now, "wire \(Trace.describe(packet))")
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
+        network.trace.note(network.time, "wire \(Trace.describe(packet))")
         record.note(packet)
         next.transmit(packet, on: network)
     }
