@@ -40,7 +40,7 @@ begin_transfers() {
 # whole KIND: both ends end, and each has received what the other sent.
 whole() {
     local sent received there_sent there_received port=${port_of[$1]}
-    end_of "${client_of[$1]}" 40 || { tail -n 1 "$tmp/client-$port.err"; return 1; }
+    end_of "${client_of[$1]}" ${PATIENCE:-40} || { tail -n 1 "$tmp/client-$port.err"; return 1; }
     end_of "${server_of[$1]}" 20 || { tail -n 1 "$tmp/server-$port.err"; return 1; }
     read -r _ sent _ received _ < <(tail -n 1 "$tmp/client-$port.out") || true
     read -r _ there_sent _ there_received _ < <(tail -n 1 "$tmp/server-$port.out") || true
@@ -82,6 +82,18 @@ through() {
     check_daemon "$name: $wanted, at a and b" became "$before" "$wanted"
 }
 became() { equal "$(difference "$1" "$(outcomes)")" "$2"; }
+
+# talk NAME KIND: two peers, connected, named by $client and $server.
+talks=0
+talk() {
+    talks=$((talks + 1))
+    client=client$talks server=server$talks
+    peer "$server" b listen $((9300 + talks)) ${flags_of[$2]}
+    wait_for 5 listening b $((9300 + talks)) || true
+    peer "$client" a connect "$(address_of "$2")" $((9300 + talks)) ${flags_of[$2]}
+    check "$1: connected" expect 10 "$client" '^connected'
+    encrypted_ports+=($((9300 + talks)))
+}
 
 # obstacle ROUTER OPTION...: rules of both iptables, in a chain of their own that `clear_way` empties.
 clear_way() {
