@@ -230,7 +230,6 @@ public enum AbortReason: String, Sendable, Hashable {
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"
     case shutdown = "daemon stopped"
-    case plaintextAfterENO = "third ACK lost its ENO option but carried Init1"
 }
 
 public struct SubflowReport: Sendable, Hashable {

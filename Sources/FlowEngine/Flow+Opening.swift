@@ -249,9 +249,10 @@ extension Flow {
             install(
                 ConnectionSecret(resuming: proposal.entry, of: proposal.chain, sessionNonce: nonce), now: arrival.now,
                 &output)
+            // It rides on the third ACK: proof of a join, and proof of encryption where the ENO option of that ACK gets lost.
+            sealEmptyFrame(rekey: false)
             if isJoin {
                 joinProven(&output)
-                sealEmptyFrame(rekey: false)
             } else {
                 sessionChain = proposal.chain
             }

@@ -56,10 +56,13 @@ extension Flow {
             emitReset(bytes, options, arrival, &output)
         } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {
             emitPureAck(bytes, options, arrival, &output)
-        } else if sealer == nil {
-            holdOutbound(bytes, options, arrival, &output)
         } else {
-            emitData(bytes, options, arrival, &output)
+            sendMissingHandshakeACK(bytes, arrival, &output)
+            if sealer == nil {
+                holdOutbound(bytes, options, arrival, &output)
+            } else {
+                emitData(bytes, options, arrival, &output)
+            }
         }
     }
 
@@ -157,11 +160,6 @@ extension Flow {
     private func holdOutbound(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
-        if isAwaitingHandshakeACK && handshakeACK == nil {
-            // The kernel answered the SYN-ACK with data: the third ACK becomes a packet of our own.
-            handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
-            injectHandshakeACK(now: arrival.now, &output)
-        }
         let sequence = arrival.packet.sequence
         let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
         guard !isRepeated, admitHeldOutbound(bytes: bytes.count) else {
@@ -171,13 +169,20 @@ extension Flow {
             HeldOutbound(bytes: bytes.array(), packet: arrival.packet, metadata: arrival.metadata))
     }
 
-    /// Sends Init1 or the probe of a join in the shape of the kernel's third ACK.
+    /// Where the kernel answers the SYN-ACK with data, the third ACK becomes a packet of our own.
+    private func sendMissingHandshakeACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        guard isAwaitingHandshakeACK, handshakeACK == nil else { return }
+        handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
+        injectHandshakeACK(now: arrival.now, &output)
+    }
+
+    /// Sends Init1 or an empty frame in the shape of the kernel's third ACK.
     func injectHandshakeACK(now: Instant, _ output: inout Output) {
-        guard let handshakeACK else { return }
+        guard let handshakeACK, let owned = send.engineOwned.first else { return }
         var options = TCPOptions(handshakeACK.packet, of: handshakeACK.bytes.span)
         options.dropMPTCPDataLength()
         appendENO(to: &options)
-        let w = send.acknowledgedW..<send.nextW
+        let w = max(owned.lowerBound, send.acknowledgedW)..<max(owned.upperBound, send.acknowledgedW)
         let range = compose(
             fields(at: w.lowerBound, flags: [.ack, .psh]), options: options, like: handshakeACK.packet,
             template: handshakeACK.bytes.span, ciphertext: w, checksum: .full, &output)
