@@ -362,14 +362,17 @@ extension Flow {
 
     /// Watches a frame of which only a part is here.
     func armProgressTimer(_ now: Instant) {
-        guard receive.hasPartialFrame, receive.contiguousW > receive.promisedW,
-            phase == .encrypted || phase == .keyExchange
-        else {
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else {
             progressDeadline = nil
             return
         }
         guard progressDeadline == nil || receive.contiguousW != progressW else { return }
         progressW = receive.contiguousW
+        guard receive.contiguousW > receive.promisedW else {
+            // All of it is acknowledged. A sender that has sent less than that says so when it is told again.
+            progressDeadline = now.adding(milliseconds: FlowTime.stuckFrame + FlowTime.reset)
+            return
+        }
         // Where somebody forges, what is held may be forged too, and is not to be acknowledged before the sender has repeated it.
         let isSuspicious = lastFailure.map { now.milliseconds(since: $0) < FlowTime.suspicion } ?? false
         // A sender whose window is the limit has more to send: full segments, none of them the last of a write. What looks like
@@ -382,8 +385,9 @@ extension Flow {
     /// Acknowledges the pieces of a frame that cannot complete because the sender waits for just that.
     func acknowledgePieces(_ now: Instant, _ output: inout Output) {
         progressDeadline = nil
-        guard promise(upTo: receive.contiguousW, now) else { return }
+        guard promise(upTo: max(receive.contiguousW, receive.promisedW), now) else { return }
         injectAck(now: now, &output)
+        armProgressTimer(now)
     }
 
     /// Acknowledges pieces of a frame that have come twice, and the same both times: these are the sender's own.
@@ -396,6 +400,7 @@ extension Flow {
         guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return false }
         // A promise covers everything below it: what the kernel may have lost must not be among that.
         guard receive.acknowledgedK >= receive.deliveredK else { return false }
+        guard w > receive.promisedW else { return true }
         receive.promisedW = w
         promisedAt = now
         return true
