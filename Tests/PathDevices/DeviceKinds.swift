@@ -66,5 +66,13 @@ extension DeviceKind {
             let (mtu, word) = try reader.pair()
             return .mtu(try mtu.number(68...65_535), isSilent: try word.choice(["silent": true]))
         },
+        DeviceKind("proxy-ack", "data acknowledged and repeated by a proxy") { reader throws(PathSpecificationError) in
+            try reader.nothing()
+            return .proxyAck
+        },
+        DeviceKind("syn-proxy[=MSS]", "a proxy answers SYNs, MSS only (1440)") {
+            reader throws(PathSpecificationError) in
+            .synProxy(size: reader.text == nil ? 1440 : try reader.number(64...65_535))
+        },
     ]
 }

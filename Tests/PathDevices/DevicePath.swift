@@ -118,6 +118,8 @@ public final class DevicePath {
         case .coalesce(let limit): return Joiner(limit: limit, counter: counter)
         case .renumber: return Renumberer(random: random, counter: counter)
         case .mtu(let mtu, let isSilent): return NarrowLink(mtu, isSilent: isSilent, counter: counter)
+        case .proxyAck: return ProxyAck(counter: counter)
+        case .synProxy(let size): return SYNProxy(size: size, random: random, counter: counter)
         }
     }
 }
@@ -143,6 +145,8 @@ extension DeviceSpecification {
         case .coalesce: "coalesce"
         case .renumber: "renumber"
         case .mtu: "mtu"
+        case .proxyAck: "proxy-ack"
+        case .synProxy: "syn-proxy"
         }
     }
 }

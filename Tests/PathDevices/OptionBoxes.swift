@@ -20,7 +20,7 @@ extension TCPFlags {
 /// A box that edits options and lets everything else pass.
 class OptionBox: ChainDevice {
     override func transmit(_ packet: WirePacket, on network: EventQueue) {
-        guard let parsed = packet.parsed,
+        guard let parsed = packet.intact,
             let changed = packet.editingOptions(parsed, { kind, option in edit(kind, &option, parsed) })
         else { return next.transmit(packet, on: network) }
         counter.add()

@@ -2,6 +2,18 @@ import PacketWire
 
 /// Changes to whole packets that leave everything else as it was, link header included.
 extension WirePacket {
+    /// Whether its checksums are right, or still to be made. What is not stays untouched everywhere: whoever writes such
+    /// a packet anew would make its damage look like data.
+    func isIntact(_ parsed: TCPPacket) -> Bool {
+        hasPartialChecksum || PacketBuilder.hasValidChecksums(bytes, parsed)
+    }
+
+    /// The TCP segment in it, if it is intact.
+    var intact: TCPPacket? {
+        guard let parsed, isIntact(parsed) else { return nil }
+        return parsed
+    }
+
     /// The same packet with other TCP fields, options and data; the checksum is right afterwards.
     func rewritten(
         _ parsed: TCPPacket, _ header: TCPHeader, options: TCPOptions? = nil, payload: Range<Int>? = nil

@@ -31,6 +31,8 @@ public enum DeviceSpecification: Sendable, Hashable {
     case coalesce(limit: Int)
     case renumber
     case mtu(Int, isSilent: Bool)
+    case proxyAck
+    case synProxy(size: Int)
 }
 
 /// The devices that packets of one direction pass, in order.

@@ -10,7 +10,7 @@ final class Splitter: ChainDevice {
     }
 
     override func transmit(_ packet: WirePacket, on network: EventQueue) {
-        guard let parsed = packet.parsed, parsed.payload.count > size, !parsed.flags.contains(.syn) else {
+        guard let parsed = packet.intact, parsed.payload.count > size, !parsed.flags.contains(.syn) else {
             return next.transmit(packet, on: network)
         }
         counter.add()
@@ -44,7 +44,7 @@ final class Joiner: ChainDevice {
             }
             release(network)
         }
-        guard let parsed = packet.parsed, !parsed.payload.isEmpty,
+        guard let parsed = packet.intact, !parsed.payload.isEmpty,
             parsed.flags.isDisjoint(with: [.syn, .fin, .rst, .urg])
         else { return next.transmit(packet, on: network) }
         waiting = packet
@@ -117,7 +117,7 @@ final class Renumberer: ChainDevice {
     override var partner: ChainDevice? { back }
 
     override func transmit(_ packet: WirePacket, on network: EventQueue) {
-        guard let parsed = packet.parsed else { return next.transmit(packet, on: network) }
+        guard let parsed = packet.intact else { return next.transmit(packet, on: network) }
         let key = FlowKey(parsed)
         if parsed.flags.contains(.syn), flows[key]?.initial != parsed.sequence {
             flows[key] = Flow(initial: parsed.sequence, offset: random.int(1 << 20...1 << 31))
@@ -130,7 +130,7 @@ final class Renumberer: ChainDevice {
     }
 
     private func restored(_ packet: WirePacket) -> WirePacket {
-        guard let parsed = packet.parsed else {
+        guard let parsed = packet.intact else {
             return packet.editingQuote { source, destination, sequence in
                 guard let flow = flows[FlowKey(source: source, destination: destination)] else { return nil }
                 return sequence + -flow.offset

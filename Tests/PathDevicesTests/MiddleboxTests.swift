@@ -8,7 +8,7 @@ import Testing
     private let dss: [UInt8] = [30, 8, 0x20, 0x01, 1, 2, 3, 4]
     private let mss: [UInt8] = [2, 4, 0x05, 0xb4]
 
-    @Test(arguments: [false, true]) func ENOIsStrippedFromTheChosenSegmentOnly(isIPv6: Bool) throws {
+    @Test(arguments: [false, true]) func offersAreStrippedFromTheChosenSegmentOnly(isIPv6: Bool) throws {
         for (index, name) in ["syn", "synack", "ack"].enumerated() {
             let bench = try Bench(isIPv6: isIPv6, toRight: "strip-eno=\(name)")
             for flags in [[.syn], [.syn, .ack], [.ack]] as [TCPFlags] {
@@ -21,7 +21,7 @@ import Testing
         }
     }
 
-    @Test func MPTCPIsStrippedWhereToldTo() throws {
+    @Test func multipathIsStrippedWhereToldTo() throws {
         for (name, gone) in [
             ("syn", [0]), ("synack", [1]), ("ack", [2]), ("data", [3]), ("all", [0, 1, 2, 3]),
         ] {
@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [false, true]) func MSSIsLoweredNeverRaised(isIPv6: Bool) throws {
+    @Test(arguments: [false, true]) func segmentSizeIsLoweredNeverRaised(isIPv6: Bool) throws {
         let bench = try Bench(isIPv6: isIPv6, toRight: "clamp-mss=1200", toLeft: "clamp-mss=9000")
         bench.send(bench.segment(.toRight, [.syn], options: mss))
         bench.send(bench.segment(.toLeft, [.syn, .ack], options: mss), .toLeft)

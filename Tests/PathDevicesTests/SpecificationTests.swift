@@ -21,6 +21,7 @@ import Testing
         ("clear-options=all", .clearOptions(all: true)), ("strip-eno=synack", .stripENO(.synAck)),
         ("strip-mptcp=data", .stripMPTCP(.data)), ("clamp-mss=1200", .clampMSS(1200)), ("split=600", .split(600)),
         ("duplicate=100%", .duplicate(1)), ("corrupt=0.1%", .corrupt(0.001)), ("tamper=0", .tamper(0)),
+        ("proxy-ack", .proxyAck), ("syn-proxy", .synProxy(size: 1440)), ("syn-proxy=500", .synProxy(size: 500)),
     ])
     func everyDevice(_ word: String, _ device: DeviceSpecification) throws {
         #expect(try PathSpecification(parsing: word).devices == [device])

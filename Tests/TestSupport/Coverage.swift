@@ -21,8 +21,9 @@ public enum Happening: String, Sendable, CaseIterable {
     case reuse = "TIME-WAIT reused"
     case simultaneousClose = "simultaneous close"
     case reset
-    case pathMTU = "path MTU learnt"
     case kernelDrop = "drop by the kernel"
+    case narrowPath = "path MTU learned"
+    case blackHole = "path MTU guessed"
 }
 
 /// How often things happened.

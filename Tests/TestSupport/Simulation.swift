@@ -26,6 +26,8 @@ public final class Simulation {
         /// counts what they do, and can change them on the way.
         public var devicesToServer = PathSpecification()
         public var devicesToClient = PathSpecification()
+        /// What becomes of the path to the server, and of the path to the client.
+        public var narrowing: (toServer: NarrowLink.Narrowing?, toClient: NarrowLink.Narrowing?)
 
         public init() {}
     }
@@ -42,6 +44,7 @@ public final class Simulation {
     public private(set) var isAttackAllowed = false
     public var random: SeededRandom
     private var egresses: [EgressDevice] = []
+    public private(set) var narrowLinks: [NarrowLink] = []
 
     public init(
         seed: UInt64, _ setup: Setup, crypto: any CryptoProvider, trace: Bool
@@ -81,6 +84,13 @@ public final class Simulation {
         }
         if let meddling = setup.meddling, (meddling.segment == .synAck) != isFromClient {
             device = OptionMeddler(meddling.segment, replacement: meddling.replacement, next: device)
+        }
+        if let narrowing = isFromClient ? setup.narrowing.toServer : setup.narrowing.toClient {
+            let link = NarrowLink(
+                narrowing, router: address(host, 14), sender: HostPort(isFromClient ? client : server),
+                delay: Int64(conditions.delayMicroseconds) * 1000, next: device)
+            narrowLinks.append(link)
+            device = link
         }
         return device
     }

@@ -26,6 +26,9 @@ public struct KernelConfiguration: Sendable {
     /// The chance that a write is urgent.
     public var urgentRate = 0.0
 
+    /// Whether it sends shorter segments after several timeouts.
+    public var probesPath = false
+
     public init() {}
 }
 

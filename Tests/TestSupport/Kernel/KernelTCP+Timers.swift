@@ -81,6 +81,7 @@ extension KernelTCP {
         congestionWindow = 1
         recoveryPoint = sndNxt
         note(scoreboard.segments.first?.isSacked ?? false ? .reneging : .timeout)
+        suspectBlackHole()
         scoreboard.markAllLost()
         mustRetransmitOne = true
         transmit(now)

@@ -73,8 +73,8 @@ public final class KernelTCP {
     var usesSACK = false
     var peerOffersScale = false
     var peerMSS = 536
-    /// What routers have told of the path.
-    var pathMTU = Int.max
+    /// What the route takes.
+    var pathMTU: Int
     var tsRecent: UInt32 = 0
     let timestampOffset: UInt32
 
@@ -108,6 +108,7 @@ public final class KernelTCP {
         state = isOpener ? .synSent : .synReceived
         outOrigin = SequenceOrigin(initial: SequenceNumber(initialSequence))
         congestionWindow = Double(configuration.initialWindow)
+        pathMTU = configuration.mtu
         timestampOffset = self.random.chance(0.3) ? 0xffff_f000 : UInt32(truncatingIfNeeded: self.random.next())
     }
 
@@ -186,18 +187,7 @@ public final class KernelTCP {
 
     // MARK: Writing packets
 
-    var mss: Int { min(peerMSS, min(configuration.mtu, pathMTU) - (tuple.local.address.isIPv6 ? 60 : 40)) }
-
-    /// A router's word that a packet was too long (RFC 1191, RFC 8201).
-    public func learn(pathMTU mtu: Int, sequence: SequenceNumber, now: Instant) {
-        let offset = outOrigin.offset(of: sequence, near: una)
-        guard offset >= una, offset < sndNxt, mtu < pathMTU, state == .established else { return }
-        note(.pathMTU)
-        pathMTU = max(mtu, tuple.local.address.isIPv6 ? 1280 - 20 : 552)
-        scoreboard.markLost(longerThan: mss - options(mapping: una..<una + 1, now: now).paddedCount)
-        mustRetransmitOne = true
-        transmit(now)
-    }
+    var mss: Int { min(peerMSS, pathMTU - (tuple.local.address.isIPv6 ? 60 : 40)) }
 
     func timestamp(_ now: Instant) -> UInt32 {
         timestampOffset &+ UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
