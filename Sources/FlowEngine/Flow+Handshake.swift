@@ -29,7 +29,8 @@ extension Flow {
         header.usesTimestamps = local.timestamps && remote.timestamps
         header.usesSACK = local.sack && remote.sack
         header.wireMSS = max(Self.leastMSS, min(header.localMSS, header.remoteMSS))
-        header.window = UInt16(clamping: header.localWindow >> header.localScale)
+        let window = UInt16(clamping: header.localWindow >> header.localScale)
+        header.window = mptcp == nil ? window : HeaderMemory.frugalWindow(window)
     }
 
     /// The least MSS that is obeyed. One of a few bytes would make a packet of every few bytes of ciphertext, as Linux's
@@ -43,6 +44,13 @@ extension Flow {
         let path = metadata.mtu > 0 ? metadata.mtu - headers : Int.max
         let size = min(max(Self.leastMSS, min(header.remoteMSS, header.localMSS)), path) - Frame.overhead
         return UInt16(clamping: max(64, size))
+    }
+
+    /// The header of a SYN with the window that the peer is going to be told of: the edge must not move back later.
+    func offeringWindow(_ packet: TCPPacket) -> TCPHeader {
+        var fields = TCPHeader(packet)
+        fields.window = offeredWindow(packet)
+        return fields
     }
 
     /// Writes a handshake segment anew with other options and no data.
@@ -114,7 +122,8 @@ struct SYNOffer: Sendable {
 
 extension HeaderMemory {
     /// Half of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and a
-    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop. The right edge never moves back by that.
+    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop. That of the SYN is halved as well, so that the
+    /// right edge does not move back.
     static func frugalWindow(_ window: UInt16) -> UInt16 { window / 2 + window % 2 }
 
     /// Notes how much the local kernel takes, in bytes.
