@@ -89,10 +89,10 @@ def backlog_overflows(w):
     w.say("served or reset", all(result in good for result in results) or ("WRONG", results), results.count(good[0]) >= 2)
 
 
-def fast_open(w, how, count, words=()):
+def fast_open(w, how, count, words=(), turns=4):
     """Connections whose first data may ride on the SYN: what was sent arrives once."""
     listener = w.listener((socket.IPPROTO_TCP, FASTOPEN, 16))
-    for turn in range(4):
+    for turn in range(turns):
         lost = w.rule(*w.to_b(), "--syn", *words) if words else None
         c = w.client()
         if how == "sendto":
@@ -140,4 +140,4 @@ def fast_open_much(w):
 @case(slow=9)
 def fast_open_lost(w):
     """Fast Open, and the SYN with data is lost"""
-    fast_open(w, "sendto", 600, ("-m", "length", "--length", "200:"))
+    fast_open(w, "sendto", 600, ("-m", "length", "--length", "200:"), 2)
