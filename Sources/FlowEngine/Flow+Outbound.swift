@@ -32,6 +32,7 @@ extension Flow {
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateOutbound(bytes, arrival, &output)
+            if isFinished { retire(arrival.now) }
         }
     }
 
