@@ -95,9 +95,7 @@ extension Flow {
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
         armRedeliveryTimer(now)
-        if isFinished && removalDeadline == nil {
-            removalDeadline = now.adding(milliseconds: FlowTime.finished)
-        }
+        if isFinished { retire(now) }
     }
 
     // MARK: Acceptance
