@@ -13,6 +13,9 @@ extension IptablesRules {
         return "--tcp-option \(JoinFilter.mptcpKind) -m bpf --bytecode \"\(JoinFilter.bytecode(program))\""
     }
 
+    var icmp: String { family == .ipv4 ? "icmp" : "ipv6-icmp" }
+    var quotesTCP: String { "-m bpf --bytecode \"\(JoinFilter.bytecode(ErrorFilter.program(family)))\"" }
+
     var isPlain: String { "-m connmark --mark \(masked(configuration.plainBit, configuration.plainBit))" }
 
     var isEncrypted: String { "-m connmark --mark \(masked(configuration.encryptedBit, configuration.encryptedBit))" }

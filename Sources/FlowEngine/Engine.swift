@@ -36,6 +36,9 @@ public struct Engine: ~Copyable {
         do throws(PacketError) {
             parsed = try TCPPacket(parsing: packet)
         } catch {
+            if error == .notTCP, metadata.direction == .inbound, packet.isICMP {
+                return receiveError(packet, metadata, now: now, into: &output)
+            }
             // What cannot be read cannot be translated, and must not slip past the translation either.
             host.counters.malformed += 1
             return drop(metadata, &output)

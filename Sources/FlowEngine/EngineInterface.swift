@@ -71,6 +71,8 @@ public enum FlowMark: Sendable, Hashable {
     case plain
     /// Encrypted: the guard refuses packets of it that did not pass the engine.
     case encrypted
+    /// Nothing: the packet, an ICMP error, is about the connection and not of it.
+    case unchanged
 }
 
 /// How an injected packet must leave: as the flow's own packets do.
@@ -228,7 +230,6 @@ public enum AbortReason: String, Sendable, Hashable {
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"
     case shutdown = "daemon stopped"
-    case plaintextAfterENO = "third ACK lost its ENO option but carried Init1"
 }
 
 public struct SubflowReport: Sendable, Hashable {
@@ -290,6 +291,7 @@ public struct EngineCounters: Sendable, Hashable {
     public var packetsInjected: UInt64 = 0
     public var packetsDropped: UInt64 = 0
     public var malformed: UInt64 = 0
+    public var icmpTranslated: UInt64 = 0
 
     public init() {}
 }

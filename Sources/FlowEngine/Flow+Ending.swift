@@ -11,6 +11,13 @@ enum FlowTime {
     static let reset: Int64 = 5_000
     /// Aborted flows answer late packets with resets.
     static let aborted: Int64 = 60_000
+    /// How long the local kernel's immediate answer may take, in nanoseconds.
+    static let answer: Int64 = 1_000_000
+    /// How long an acknowledgement of what arrived out of order may wait for more of it, in nanoseconds; less where the round
+    /// trip is short, as in Linux (`tcp_comp_sack_delay_ns`).
+    static let mostSACKDelay: Int64 = 1_000_000
+    /// How long a retransmission makes frames short.
+    static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
     /// The same after a frame that did not authenticate, and how long after.
@@ -43,7 +50,9 @@ extension Flow {
         let packet = arrival.packet
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         let w: Int
-        if k >= send.nextK {
+        // Without ACK it answers an acknowledgement, at just the number that was acknowledged, whatever the engine has sent since.
+        let isAnswer = !packet.flags.contains(.ack)
+        if k >= send.nextK, !isAnswer || k > send.acknowledgedK {
             w = send.sentW
         } else if k <= send.acknowledgedK {
             w = send.acknowledgedW
@@ -85,6 +94,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        sackDeadline = nil
         heldDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
@@ -115,6 +125,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        sackDeadline = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -222,6 +233,7 @@ extension Flow {
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
+        if let due = sackDeadline, due <= now { sackDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         return true
@@ -293,17 +305,18 @@ extension Host {
         output.actions.append(.injectLocal(range))
     }
 
-    /// Writes a packet without data from nothing.
+    /// Writes a packet from nothing, with as many zeros as data.
     func make(
         _ fields: TCPHeader, from source: Endpoint, to destination: Endpoint, options: borrowing TCPOptions,
-        _ output: inout Output
+        zeros: Int = 0, _ output: inout Output
     ) -> Range<Int>? {
         let template = HeaderTemplate.bytes(from: source, to: destination)
         guard let packet = try? TCPPacket(parsing: template.span) else { return nil }
-        let count = packet.length(options: options, payloadCount: 0)
+        let count = packet.length(options: options, payloadCount: zeros)
         let start = output.allocate(count)
         var all = output.bytes.mutableSpan
         var target = all._mutatingExtracting(start..<start + count)
+        for index in count - zeros..<count { target[index] = 0 }
         packet.write(fields, options: options, template: template.span, checksum: .full, into: &target)
         return start..<start + count
     }

@@ -166,7 +166,10 @@ extension Flow {
             !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
-                if phase != .aborted { injectAck(latest: nil, now: arrival.now, &output) }
+                if phase != .aborted {
+                    let duplicate = segment.w.lowerBound..<segment.endW
+                    injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
+                }
                 return drop(arrival.metadata.id, &output)
             }
         }
@@ -177,6 +180,7 @@ extension Flow {
         }
         guard admit(segment, bytes: bytes.count, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
+        let duplicate = receive.held.firstOverlap(with: segment.w)
         let dropped = receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
         for packet in dropped { giveUp(packet, &output) }
@@ -193,10 +197,14 @@ extension Flow {
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
         }
         if isBeyondHole && !segment.w.isEmpty {
-            injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
+            acknowledgeOutOfOrder(segment, duplicate: duplicate, arrival.now, &output)
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)
+        } else if receive.contiguousW > before, receive.hasPartialFrame, receive.held.hasHole, header.usesSACK {
+            // It fills a hole, or part of one, but completes nothing: a kernel would acknowledge it at once, so that the
+            // sender goes on repairing.
+            injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
         }
     }
 
@@ -281,6 +289,7 @@ extension Flow {
             receive.keepPromised(held)
             deliver(
                 held.bytes.span, options, held.packet, held.id, k: share.range, fin: share.fin, acknowledged, &output)
+            receive.releasedK = receive.deliveredK
         }
     }
 

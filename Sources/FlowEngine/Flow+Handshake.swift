@@ -38,11 +38,25 @@ extension Flow {
     static let leastMSS = TCPOptions.capacity + Frame.overhead + 2 + 64
 
     /// The MSS the local kernel is told: what a frame adds to a segment has to fit as well (DESIGN.md section 3).
-    func loweredMSS(_ metadata: PacketMetadata) -> UInt16 {
-        let headers = tuple.local.address.isIPv6 ? 60 : 40
-        let path = metadata.mtu > 0 ? metadata.mtu - headers : Int.max
-        let size = min(max(Self.leastMSS, min(header.remoteMSS, header.localMSS)), path) - Frame.overhead
+    ///
+    /// - Parameter arrival: a SYN or SYN-ACK from the wire.
+    func loweredMSS(_ arrival: Arrival) -> UInt16 {
+        var path = arrival.metadata.mtu > 0 ? arrival.metadata.mtu : Int.max
+        if header.mtu > 0 { path = min(path, header.mtu) }
+        path = min(path, host.paths.known(PathMTUs.Path(tuple), arrival.now) ?? path)
+        let limit = path - (tuple.local.address.isIPv6 ? 60 : 40)
+        let size = min(max(Self.leastMSS, min(header.remoteMSS, header.localMSS)), limit) - Frame.overhead
         return UInt16(clamping: max(64, size))
+    }
+
+    /// Our kernel offers to take what it would send: after path MTU discovery 20 bytes less than the path takes.
+    func restoreMSS(_ options: inout TCPOptions) {
+        let headers = tuple.local.address.isIPv6 ? 60 : 40
+        guard header.kernelMTU < header.mtu, let size = options.maximumSegmentSize,
+            Int(size) == header.kernelMTU - headers
+        else { return }
+        header.localMSS = header.mtu - headers
+        options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
     }
 
     /// Writes a handshake segment anew with other options and no data.

@@ -75,6 +75,7 @@ extension Flow {
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
+        header.remoteWindow = packet.window
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
@@ -140,7 +141,7 @@ extension Flow {
         deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
     }
 
-    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, what makes it repeat that.
+    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, an acknowledgement that says so.
     private func deliverAgain(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
@@ -150,10 +151,11 @@ extension Flow {
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
         let ownsNoK = share.range.isEmpty && !share.fin
-        if ownsNoK { ackOwed = true }
         if isKnown || ownsNoK {
-            let k = receive.acknowledgedK - (isKnown && !ownsNoK ? 1 : 0)
+            let k = receive.acknowledgedK
             deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
+            // Answered here: the kernel answers questions seldom, and would not know which bytes came twice.
+            injectAck(duplicate: segment.w.lowerBound..<segment.endW, now: arrival.now, &output)
         } else {
             deliver(
                 bytes, options, arrival.packet, arrival.metadata.id, k: share.range, fin: share.fin, acknowledged,
@@ -180,7 +182,7 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
-        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
+        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin, acknowledged) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
@@ -255,7 +257,7 @@ extension Flow {
 
     /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
     /// kernel would refuse it (RFC 7323 section 5).
-    private func refreshTimestamp(of options: inout TCPOptions) {
+    func refreshTimestamp(of options: inout TCPOptions) {
         guard let value = header.timestampEcho?.bigEndianBytes,
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }
@@ -290,11 +292,24 @@ extension Flow {
 
     /// Before a subflow is fully established, a packet without the MPTCP option that the kernel waits for makes it fall back or
     /// reset (DESIGN.md section 5): those without data stop here. Data without it means that the peer has fallen back.
-    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
+    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool, _ acknowledged: Int) -> Bool {
         guard mptcp != nil else { return true }
         if isEmpty { options.dropMPTCPDataLength() }
-        if !kernelEstablished { kernelEstablished = !isEmpty || completesHandshake(options) }
+        if !kernelEstablished {
+            kernelEstablished = !isEmpty || completesHandshake(options) || hasFallenBack(acknowledged)
+        }
         return kernelEstablished
+    }
+
+    /// Whether the peer acknowledges data without an MPTCP option, and has done so for a while: its kernel has fallen back, or
+    /// somebody strips the option, and ours has to learn of it. The first one may be its engine's, ahead of its kernel's.
+    private func hasFallenBack(_ acknowledged: Int) -> Bool {
+        guard isOpener, !isJoin, send.map.k(acknowledgedBy: acknowledged) > 0 else { return false }
+        guard let since = bareSince else {
+            bareSince = lastHeard
+            return false
+        }
+        return lastHeard.milliseconds(since: since) >= FlowTime.leastRetransmission
     }
 
     private func completesHandshake(_ options: borrowing TCPOptions) -> Bool {

@@ -83,6 +83,8 @@ final class Flow {
     var offersCapable = false
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
+    /// When data was first acknowledged without an MPTCP option before that.
+    var bareSince: Instant?
 
     // MARK: Sequence spaces
 
@@ -94,6 +96,9 @@ final class Flow {
     /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
     var needsENO = false
     var ackOwed = false
+    var outOfOrder = OutOfOrderAcknowledgements()
+    /// When what arrived out of order has to be told at the latest.
+    var sackDeadline: Instant?
 
     // MARK: Header memory
 
@@ -113,7 +118,11 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
+    var asked: (k: Int, at: Instant)?
     var lastRedelivery: Instant?
+    /// When the local kernel last sent something again.
+    var lastRepetition: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
     /// When the wire last brought anything.
@@ -168,6 +177,7 @@ final class Flow {
     var nextDeadline: Instant? {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, sackDeadline)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
@@ -200,6 +210,8 @@ struct HeaderMemory {
     var window: UInt16 = 0
     /// The same in bytes.
     var localWindow = 0
+    /// The peer's latest window field.
+    var remoteWindow: UInt16 = 0
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0
@@ -208,7 +220,12 @@ struct HeaderMemory {
     var timestampEcho: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
+    /// The longest packet that the path takes, as far as known; 0 where nothing is.
     var mtu = 0
+    /// The longest that the kernel lets leave of its own: less, where it leaves room for a frame.
+    var kernelMTU = 0
+    /// The segment that the kernel makes at present, options included, as far as its packets show.
+    var kernelSegment = Int.max
     /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
     var wireMSS = 536
     var localMSS = Int.max

@@ -27,6 +27,10 @@ struct HeldPackets: Sendable {
     private(set) var packets: Deque<HeldPacket> = []
     /// What the packets cover, in W: neither touching nor overlapping.
     private(set) var ranges: Deque<Range<Int>> = []
+    /// Places (W) in the stretches that packets were added to most recently, the latest first.
+    private var recent: [Int] = []
+    /// How often a packet came to another stretch than the one before.
+    private(set) var blockChanges = 0
     /// What they take of a ``HeldBudget``.
     private(set) var load = HeldLoad()
     /// The most packets since there were none.
@@ -40,8 +44,11 @@ struct HeldPackets: Sendable {
     /// Holes a stream may have. A sender that keeps to what RFC 6675 allows fills them from the left, so that what is
     /// refused here is what it needs last.
     static let mostRanges = 1024
+    /// As many as fit an acknowledgement.
+    private static let mostRecent = 4
 
     var isEmpty: Bool { packets.isEmpty }
+    var hasHole: Bool { ranges.count > 1 }
     var count: Int { packets.count }
 
     // MARK: What is here
@@ -61,6 +68,13 @@ struct HeldPackets: Sendable {
         if range.isEmpty { return true }
         let index = ranges.firstIndexSorted { $0.upperBound >= range.upperBound }
         return index < ranges.count && ranges[index].lowerBound <= range.lowerBound
+    }
+
+    /// The first stretch of `range` that is here already.
+    func firstOverlap(with range: Range<Int>) -> Range<Int>? {
+        let index = ranges.firstIndexSorted { $0.upperBound > range.lowerBound }
+        guard index < ranges.count, ranges[index].overlaps(range) else { return nil }
+        return ranges[index].clamped(to: range)
     }
 
     /// Whether `range` would add one more hole to a stream that has too many.
@@ -113,6 +127,7 @@ struct HeldPackets: Sendable {
     /// Merges `range` into ``ranges``.
     private mutating func cover(_ range: Range<Int>) {
         guard !range.isEmpty else { return }
+        defer { noteRecent(range) }
         if let last = ranges.last, last.upperBound < range.lowerBound { return ranges.append(range) }
         let start = ranges.firstIndexSorted { $0.upperBound >= range.lowerBound }
         var merged = range
@@ -128,6 +143,16 @@ struct HeldPackets: Sendable {
         }
     }
 
+    /// - Precondition: a stretch covers `range`.
+    private mutating func noteRecent(_ range: Range<Int>) {
+        let stretch = ranges[ranges.firstIndexSorted { $0.upperBound >= range.upperBound }]
+        if let first = recent.first, stretch.contains(first) { return }
+        blockChanges += 1
+        recent.removeAll(where: stretch.contains)
+        recent.insert(range.lowerBound, at: 0)
+        if recent.count > Self.mostRecent { recent.removeLast() }
+    }
+
     /// Takes out the first packet if all of it lies below `w`.
     mutating func popFirst(endingBy w: Int) -> HeldPacket? {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
@@ -137,10 +162,13 @@ struct HeldPackets: Sendable {
         return first
     }
 
+    /// Nothing is here any more.
     private mutating func rest() {
         let keepsRoom = peak <= Self.idlePeak
         packets.removeAll(keepingCapacity: keepsRoom)
         ranges.removeAll(keepingCapacity: keepsRoom)
+        recent.removeAll(keepingCapacity: keepsRoom)
+        load = HeldLoad()
         peak = 0
     }
 
@@ -209,11 +237,7 @@ struct HeldPackets: Sendable {
     }
 
     mutating func removeAll() -> [HeldPacket] {
-        defer {
-            packets = []
-            ranges = []
-            load = HeldLoad()
-        }
+        defer { rest() }
         return Array(packets)
     }
 
@@ -242,26 +266,34 @@ struct HeldPackets: Sendable {
 
     // MARK: SACK
 
-    /// SACK blocks (W): the block of `latest` first, then from the left.
+    /// SACK blocks (W): the block of `latest` first, then those that changed most recently, for acknowledgements get lost
+    /// (RFC 2018 section 4), then from the left.
     ///
     /// The first held piece of an incomplete frame is left out: it cannot be acknowledged before the frame
     /// authenticates, and a block that starts at the acknowledgement would say nothing.
     func sackBlocks(above acknowledged: Int, latest: Int?, limit: Int) -> [Range<Int>] {
         var blocks: [Range<Int>] = []
-        let newest = latest.flatMap { w in index(endingAbove: w).flatMap { ranges[$0].contains(w) ? $0 : nil } }
-        if let newest, let first = block(newest, acknowledged) { blocks.append(first) }
-        var candidate = 0
-        while blocks.count < limit, candidate < ranges.count {
-            if candidate != newest, let next = block(candidate, acknowledged) { blocks.append(next) }
-            candidate += 1
+        var told: [Int] = []
+        func tell(_ candidate: Int) {
+            guard blocks.count < limit, !told.contains(candidate) else { return }
+            told.append(candidate)
+            if let next = block(candidate, acknowledged) { blocks.append(next) }
         }
+        for w in CollectionOfOne(latest).compactMap(\.self) + recent {
+            if let index = index(endingAbove: w), ranges[index].contains(w) { tell(index) }
+        }
+        for candidate in ranges.indices.prefix(limit + told.count) { tell(candidate) }
         return blocks
     }
 
     private func block(_ index: Int, _ acknowledged: Int) -> Range<Int>? {
         let range = ranges[index]
-        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else { return range }
+        // A FIN counts like a byte: without it the sender would not take its last segment for arrived.
+        let end = range.upperBound + (index == ranges.count - 1 && containsFIN(at: range.upperBound) ? 1 : 0)
+        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else {
+            return range.lowerBound..<end
+        }
         let start = max(piece.w.upperBound, acknowledged + 1)
-        return start < range.upperBound ? start..<range.upperBound : nil
+        return start < end ? start..<end : nil
     }
 }

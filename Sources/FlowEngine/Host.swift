@@ -10,6 +10,7 @@ final class Host {
     var tracker = MPTCPTracker()
     var sessions: SessionCache
     var pending: PendingVerdicts
+    var paths = PathMTUs()
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
     var keyExchanges: RateLimit
     /// Resets for whoever is wrong here.

@@ -166,8 +166,17 @@ struct MPTCPTracker {
     var count: Int { byLocalToken.count + byRemoteToken.values.reduce(0) { $0 + $1.count } }
 
     private static func token(of key: UInt64, _ crypto: any CryptoProvider) -> UInt32 {
+        digest(of: key, crypto).span.loadUInt32(at: 0)
+    }
+
+    /// The lower half of the initial data sequence number of a key's owner (RFC 8684 section 3.1).
+    static func initialDataSequence(of key: UInt64, _ crypto: any CryptoProvider) -> UInt32 {
+        digest(of: key, crypto).span.loadUInt32(at: 28)
+    }
+
+    private static func digest(of key: UInt64, _ crypto: any CryptoProvider) -> [UInt8] {
         let bytes = (0..<8).map { UInt8(truncatingIfNeeded: key >> (56 - 8 * UInt64($0))) }
-        return crypto.sha256(bytes.span).span.loadUInt32(at: 0)
+        return crypto.sha256(bytes.span)
     }
 }
 
