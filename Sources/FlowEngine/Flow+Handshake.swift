@@ -124,7 +124,7 @@ struct SYNOffer: Sendable {
 extension HeaderMemory {
     /// Half of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and a
     /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop. The right edge never moves back by that.
-    static func frugalWindow(_ window: UInt16) -> UInt16 { window / 2 + window % 2 }
+    static func frugalWindow(_ window: UInt16) -> UInt16 { window - window / 4 }
 
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }
