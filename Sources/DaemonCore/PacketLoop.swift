@@ -121,7 +121,9 @@ extension PacketLoop {
     private mutating func pathMTU(_ packet: QueuedPacket) -> Int {
         let device = interfaces.mtu(packet.outputInterface, now: now.nanoseconds)
         // What a kernel answers to strangers carries no data, and the route is another one for each.
-        guard executor.isEncrypted(packet.mark) || packet.payload.count > Self.smallest, let addresses = IPAddress.pair(in: buffer.payload(of: packet)) else { return device }
+        guard executor.isEncrypted(packet.mark) || packet.payload.count > Self.smallest,
+            let addresses = IPAddress.pair(in: buffer.payload(of: packet))
+        else { return device }
         let route = routes.mtu(
             from: addresses.source, to: addresses.destination, interface: packet.outputInterface,
             mark: executor.foreign(packet.mark),

@@ -68,7 +68,10 @@ extension Flow {
     private func hear(
         _ packet: TCPPacket, _ options: borrowing TCPOptions, _ acknowledged: Int, _ output: inout Output
     ) {
-        if acknowledged > 0 || !packet.payload.isEmpty { needsENO = false }
+        if acknowledged > 0 || !packet.payload.isEmpty {
+            needsENO = false
+            handshakeACK = nil
+        }
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }

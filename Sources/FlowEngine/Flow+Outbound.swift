@@ -206,6 +206,7 @@ extension Flow {
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
         }
+        heldOutbound = []
     }
 
     // MARK: Data
@@ -345,7 +346,7 @@ extension Flow {
             let isDone = sealed == first.data.count
             first.data = first.data.dropFirst(sealed)
             first.k += sealed
-            if isDone { send.backlog.removeFirst() } else { send.backlog[0] = first }
+            if isDone { send.dropFirstOfBacklog() } else { send.backlog[0] = first }
             injectBacklog(w, fin: isFIN, like: first, &output)
             if !isDone { return }
         }

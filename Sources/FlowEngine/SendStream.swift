@@ -51,6 +51,11 @@ struct SendStream: Sendable {
     var room: Int { max(0, rightEdge - nextW) }
     var retainedBytes: Int { ciphertext.count + backlog.reduce(0) { $0 + $1.data.count } }
 
+    mutating func dropFirstOfBacklog() {
+        backlog.removeFirst()
+        if backlog.isEmpty { backlog = [] }
+    }
+
     /// Appends a whole frame or message.
     mutating func append(_ bytes: Span<UInt8>, kCount: Int, lead: Int) {
         ciphertext.append(bytes)
