@@ -74,7 +74,7 @@ extension Flow {
 
     private func noteSent(_ w: Range<Int>, fin: Bool) {
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
-        ackOwed = false
+        noteAcknowledged()
     }
 
     /// Data bytes of one wire segment behind `optionCount` bytes of options.
@@ -152,7 +152,7 @@ extension Flow {
             position = end
         } while position < w.upperBound
         send.sentW = max(send.sentW, w.upperBound)
-        ackOwed = false
+        noteAcknowledged()
     }
 
     /// An acknowledgement of what has arrived, with SACK blocks for what is held: the one of `latest` first, and before that

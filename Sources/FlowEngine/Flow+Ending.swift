@@ -13,6 +13,9 @@ enum FlowTime {
     static let aborted: Int64 = 60_000
     /// How long the local kernel's immediate answer may take, in nanoseconds.
     static let answer: Int64 = 1_000_000
+    /// How long an acknowledgement of what arrived out of order may wait for more of it, in nanoseconds; less where the round
+    /// trip is short, as in Linux (`tcp_comp_sack_delay_ns`).
+    static let mostSACKDelay: Int64 = 1_000_000
     /// How long a retransmission makes frames short.
     static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
@@ -89,6 +92,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        sackDeadline = nil
         heldDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
@@ -119,6 +123,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        sackDeadline = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -221,6 +226,7 @@ extension Flow {
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
+        if let due = sackDeadline, due <= now { sackDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         return true

@@ -162,7 +162,8 @@ extension Flow {
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
                 if phase != .aborted {
-                    injectAck(latest: segment.w.lowerBound, duplicate: segment.w, now: arrival.now, &output)
+                    let duplicate = segment.w.lowerBound..<segment.endW
+                    injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
                 }
                 return drop(arrival.metadata.id, &output)
             }
@@ -191,12 +192,14 @@ extension Flow {
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
         }
         if isBeyondHole && !segment.w.isEmpty {
-            if duplicate != nil || !askForAcknowledgement(bytes, arrival, &output) {
-                injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
-            }
+            acknowledgeOutOfOrder(segment, duplicate: duplicate, arrival.now, &output)
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)
+        } else if receive.contiguousW > before, receive.hasPartialFrame, receive.held.hasHole, header.usesSACK {
+            // It fills a hole, or part of one, but completes nothing: a kernel would acknowledge it at once, so that the
+            // sender goes on repairing.
+            injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
         }
     }
 
@@ -281,6 +284,7 @@ extension Flow {
             receive.keepPromised(held)
             deliver(
                 held.bytes.span, options, held.packet, held.id, k: share.range, fin: share.fin, acknowledged, &output)
+            receive.releasedK = receive.deliveredK
         }
     }
 

@@ -72,6 +72,7 @@ extension Flow {
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
+        header.remoteWindow = packet.window
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
@@ -231,35 +232,6 @@ extension Flow {
         }
     }
 
-    /// Makes the local kernel acknowledge at once what it has been given and delays to acknowledge.
-    ///
-    /// It would do so itself if it saw that something is missing. The sender of what lies behind a hole would else take what
-    /// lies in front of it for lost as well. A segment with data beyond the window is dropped and answered, whatever its data.
-    ///
-    /// - Returns: whether an answer is to be expected very soon. It will carry the SACK blocks of what is held.
-    func askForAcknowledgement(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) -> Bool {
-        guard receive.deliveredK > receive.acknowledgedK, phase == .encrypted, !isReset else { return false }
-        if let asked, asked.k == receive.deliveredK {
-            return arrival.now.nanoseconds - asked.at.nanoseconds < FlowTime.answer
-        }
-        asked = (receive.deliveredK, arrival.now)
-        var options = TCPOptions(arrival.packet, of: bytes)
-        for kind in [ENO.optionKind, TCPOptionKind.sack, TCPOptionKind.mptcp] { options.remove(kind) }
-        refreshTimestamp(of: &options)
-        let beyond = receive.acknowledgedK + header.localWindow + Self.farBeyond
-        let fields = TCPHeader(
-            sequence: inOrigin.sequence(at: beyond),
-            acknowledgment: outOrigin.sequence(at: send.acknowledgedK), flags: [.ack], window: arrival.packet.window)
-        guard
-            let range = host.make(
-                fields, from: tuple.remote, to: tuple.local, options: options, zeros: 1, &output)
-        else { return false }
-        output.actions.append(.injectLocal(range))
-        return true
-    }
-
-    private static let farBeyond = 1 << 20
-
     /// Watches over deliveries that only the engine would repeat.
     func armRedeliveryTimer(_ now: Instant) {
         guard !receive.promisedPackets.isEmpty, phase == .encrypted, !isReset else {
@@ -282,7 +254,7 @@ extension Flow {
 
     /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
     /// kernel would refuse it (RFC 7323 section 5).
-    private func refreshTimestamp(of options: inout TCPOptions) {
+    func refreshTimestamp(of options: inout TCPOptions) {
         guard let value = header.timestampEcho?.bigEndianBytes,
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }

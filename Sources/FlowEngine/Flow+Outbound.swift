@@ -78,6 +78,10 @@ extension Flow {
         _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         let packet = arrival.packet
+        if isIntermediate(packet, kernelOptions) {
+            armSACKTimer(arrival.now)
+            return drop(arrival.metadata.id, &output)
+        }
         let options = outboundOptions(kernelOptions)
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         var w = pureAckW(k)
@@ -95,7 +99,7 @@ extension Flow {
             fields(at: w.lowerBound, flags: flags), options: options, like: packet, template: bytes, ciphertext: w,
             checksum: .full, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
-        ackOwed = false
+        noteAcknowledged()
         send.sentW = max(send.sentW, w.upperBound)
     }
 
@@ -352,7 +356,7 @@ extension Flow {
             position = end
         } while position < w.upperBound
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
-        ackOwed = false
+        noteAcknowledged()
     }
 }
 

@@ -90,6 +90,9 @@ final class Flow {
     /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
     var needsENO = false
     var ackOwed = false
+    var outOfOrder = OutOfOrderAcknowledgements()
+    /// When what arrived out of order has to be told at the latest.
+    var sackDeadline: Instant?
 
     // MARK: Header memory
 
@@ -166,6 +169,7 @@ final class Flow {
     var nextDeadline: Instant? {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, sackDeadline)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
@@ -198,6 +202,8 @@ struct HeaderMemory {
     var window: UInt16 = 0
     /// The same in bytes.
     var localWindow = 0
+    /// The peer's latest window field.
+    var remoteWindow: UInt16 = 0
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0

@@ -25,14 +25,21 @@ struct HeldPackets: Sendable {
     private(set) var packets: Deque<HeldPacket> = []
     /// What the packets cover, in W: neither touching nor overlapping.
     private(set) var ranges: Deque<Range<Int>> = []
+    /// Places (W) in the stretches that packets were added to most recently, the latest first.
+    private var recent: [Int] = []
+    /// How often a packet came to another stretch than the one before.
+    private(set) var blockChanges = 0
     /// Packets looked at, for tests of what an arrival costs.
     private(set) var visits = 0
 
     /// Holes a stream may have. A sender that keeps to what RFC 6675 allows fills them from the left, so that what is
     /// refused here is what it needs last.
     static let mostRanges = 1024
+    /// As many as fit an acknowledgement.
+    private static let mostRecent = 4
 
     var isEmpty: Bool { packets.isEmpty }
+    var hasHole: Bool { ranges.count > 1 }
     var count: Int { packets.count }
 
     // MARK: What is here
@@ -108,6 +115,7 @@ struct HeldPackets: Sendable {
     /// Merges `range` into ``ranges``.
     private mutating func cover(_ range: Range<Int>) {
         guard !range.isEmpty else { return }
+        defer { noteRecent(range) }
         if let last = ranges.last, last.upperBound < range.lowerBound { return ranges.append(range) }
         let start = ranges.firstIndexSorted { $0.upperBound >= range.lowerBound }
         var merged = range
@@ -123,12 +131,27 @@ struct HeldPackets: Sendable {
         }
     }
 
+    /// - Precondition: a stretch covers `range`.
+    private mutating func noteRecent(_ range: Range<Int>) {
+        let stretch = ranges[ranges.firstIndexSorted { $0.upperBound >= range.upperBound }]
+        if let first = recent.first, stretch.contains(first) { return }
+        blockChanges += 1
+        recent.removeAll(where: stretch.contains)
+        recent.insert(range.lowerBound, at: 0)
+        if recent.count > Self.mostRecent { recent.removeLast() }
+    }
+
     /// Takes out the first packet if all of it lies below `w`.
     mutating func popFirst(endingBy w: Int) -> HeldPacket? {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
         packets.removeFirst()
-        if packets.isEmpty { ranges.removeAll(keepingCapacity: true) }
+        if packets.isEmpty { removeAllRanges() }
         return first
+    }
+
+    private mutating func removeAllRanges() {
+        ranges.removeAll(keepingCapacity: true)
+        recent.removeAll(keepingCapacity: true)
     }
 
     /// Forgets the stretches that end at or below `w`.
@@ -162,7 +185,7 @@ struct HeldPackets: Sendable {
         let removed = Array(packets[indices])
         visits += removed.count
         packets.removeSubrange(indices)
-        if packets.isEmpty { ranges = [] }
+        if packets.isEmpty { removeAllRanges() }
         guard let first = removed.first?.w.lowerBound, let last = removed.last?.w.upperBound else { return removed }
         // Neighbours may reach into what goes.
         let low = indices.lowerBound > 0 ? max(first, packets[indices.lowerBound - 1].w.upperBound) : first
@@ -196,7 +219,7 @@ struct HeldPackets: Sendable {
     mutating func removeAll() -> [HeldPacket] {
         defer {
             packets = []
-            ranges = []
+            removeAllRanges()
         }
         return Array(packets)
     }
@@ -226,26 +249,34 @@ struct HeldPackets: Sendable {
 
     // MARK: SACK
 
-    /// SACK blocks (W): the block of `latest` first, then from the left.
+    /// SACK blocks (W): the block of `latest` first, then those that changed most recently, for acknowledgements get lost
+    /// (RFC 2018 section 4), then from the left.
     ///
     /// The first held piece of an incomplete frame is left out: it cannot be acknowledged before the frame
     /// authenticates, and a block that starts at the acknowledgement would say nothing.
     func sackBlocks(above acknowledged: Int, latest: Int?, limit: Int) -> [Range<Int>] {
         var blocks: [Range<Int>] = []
-        let newest = latest.flatMap { w in index(endingAbove: w).flatMap { ranges[$0].contains(w) ? $0 : nil } }
-        if let newest, let first = block(newest, acknowledged) { blocks.append(first) }
-        var candidate = 0
-        while blocks.count < limit, candidate < ranges.count {
-            if candidate != newest, let next = block(candidate, acknowledged) { blocks.append(next) }
-            candidate += 1
+        var told: [Int] = []
+        func tell(_ candidate: Int) {
+            guard blocks.count < limit, !told.contains(candidate) else { return }
+            told.append(candidate)
+            if let next = block(candidate, acknowledged) { blocks.append(next) }
         }
+        for w in CollectionOfOne(latest).compactMap(\.self) + recent {
+            if let index = index(endingAbove: w), ranges[index].contains(w) { tell(index) }
+        }
+        for candidate in ranges.indices.prefix(limit + told.count) { tell(candidate) }
         return blocks
     }
 
     private func block(_ index: Int, _ acknowledged: Int) -> Range<Int>? {
         let range = ranges[index]
-        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else { return range }
+        // A FIN counts like a byte: without it the sender would not take its last segment for arrived.
+        let end = range.upperBound + (index == ranges.count - 1 && containsFIN(at: range.upperBound) ? 1 : 0)
+        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else {
+            return range.lowerBound..<end
+        }
         let start = max(piece.w.upperBound, acknowledged + 1)
-        return start < range.upperBound ? start..<range.upperBound : nil
+        return start < end ? start..<end : nil
     }
 }

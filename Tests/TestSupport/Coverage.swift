@@ -7,6 +7,7 @@ public enum Happening: String, Sendable, CaseIterable {
     case partialAck = "partial ACK"
     case sack = "SACK"
     case dsack = "D-SACK"
+    case undo = "D-SACK undo"
     case reneging
     case zeroWindow = "zero window"
     case windowProbe = "window probe"

@@ -15,6 +15,8 @@ public struct KernelConfiguration: Sendable {
     public var usesNagle = false
     public var keepAliveMilliseconds: Int64?
     public var delayedAckMilliseconds: Int64 = 40
+    /// Whether acknowledgements are not delayed at the beginning and after a gap.
+    public var usesQuickAcks = true
     /// Whether the third ACK waits for data to ride on.
     public var defersThirdAck = false
     /// The chance that the kernel drops what it was handed before TCP sees it.

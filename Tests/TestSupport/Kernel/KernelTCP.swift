@@ -37,6 +37,9 @@ public final class KernelTCP {
     var slowStartThreshold = Double.infinity
     var recoveryPoint: Int?
     var duplicateAcks = 0
+    /// Where the window was reduced last, and what it was before: D-SACKs for all that was sent again since then
+    /// show that it need not have been.
+    var undo: (marker: Int, retransmissions: Int, window: Double, threshold: Double)?
     var mustRetransmitOne = false
     /// Offset behind the last urgent byte sent.
     public internal(set) var urgentEnd = 0
@@ -57,6 +60,9 @@ public final class KernelTCP {
     public internal(set) var hasReceivedFIN = false
     var dsack: Range<Int>?
     var owesAck = false
+    /// How many acknowledgements more are not delayed.
+    var quickAcks = 0
+    var lastDataArrival: Instant?
     var unacknowledgedSegments = 0
     /// Offset behind the last urgent byte announced by the peer.
     public internal(set) var peerUrgentEnd = 0
@@ -75,6 +81,8 @@ public final class KernelTCP {
     // MARK: Time
 
     var smoothedRoundTrip: Int64?
+    /// When the SYN or SYN-ACK went out, until it is sent again: its answer measures the path.
+    var handshakeSent: Instant?
     var roundTripVariance: Int64 = 0
     var backoff = 0
     var retransmitDeadline: Instant?
