@@ -11,6 +11,8 @@ final class Host {
     var sessions: SessionCache
     var pending: PendingVerdicts
     var paths = PathMTUs()
+    /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
+    var kernelProbesPaths = false
     /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
     /// three, because opening one may lead to sealing another.
     var frameScratch = [UInt8](repeating: 0, count: 70_000)
