@@ -159,8 +159,21 @@ extension Flow {
     /// `duplicate`, which has arrived twice (RFC 2883).
     func injectAck(latest: Int? = nil, duplicate: Range<Int>? = nil, now: Instant, _ output: inout Output) {
         var options = ownOptions(now: now)
+        appendDataAck(to: &options)
         appendSACK(to: &options, kernelBlocks: [], latest: latest, duplicate: duplicate)
         injectOwn(send.sentW..<send.sentW, flags: [.ack], options: options, &output)
+    }
+
+    /// Pieces of the first frame are acknowledged before our kernel has seen anything of it. To the peer's kernel an acknowledgement
+    /// without MPTCP would be a fallback: this one acknowledges no data of the connection, as a kernel's own would.
+    private func appendDataAck(to options: inout TCPOptions) {
+        guard let key = mptcp?.remoteKey, !isOpener, !isJoin, !kernelEstablished, receive.promisedW > receive.nextW
+        else {
+            return
+        }
+        let next = MPTCPTracker.initialDataSequence(of: key, host.crypto) &+ 1
+        let option: [UInt8] = [TCPOptionKind.mptcp, 8, 0x20, 0x01] + next.bigEndianBytes
+        options.append(option.span)
     }
 
     /// Writes the SACK option from the kernel's blocks (already in W) and from what is held here.

@@ -37,7 +37,8 @@ extension Flow {
     ///
     /// Not where the kernel tries how long its segments may be (RFC 4821): nobody tells how long they are in a super-packet.
     func cutsSuperPacket(_ w: Range<Int>, segment: Int, _ arrival: Arrival) -> Bool {
-        arrival.metadata.isGSO && !host.kernelProbesPaths && isLossy(arrival.now) && w.count <= (Self.mostCut + 1) * segment
+        arrival.metadata.isGSO && !host.kernelProbesPaths && isLossy(arrival.now)
+            && w.count <= (Self.mostCut + 1) * segment
     }
 
     /// Notes how long the kernel's segments are: without errors from routers it finds out itself what a path takes (RFC 4821),

@@ -106,11 +106,6 @@ extension Flow {
         output.actions.append(.accept(arrival.metadata.id, isOver ? .plain : .undecided))
     }
 
-    /// Sends a reset to the peer that answers `packet` (RFC 9293 section 3.10.7.1), as if no socket were here.
-    func refuse(_ packet: TCPPacket, _ metadata: PacketMetadata, _ output: inout Output) {
-        host.injectReset(answering: packet, metadata, keys: nil, &output)
-    }
-
     /// A join that may not be: neither kernel shall have it.
     func refuseJoin(_ reason: JoinRefusal, _ output: inout Output) {
         phase = .aborted

@@ -25,7 +25,7 @@ extension Flow {
         case .plain:
             output.actions.append(.accept(arrival.metadata.id, .plain))
         case .aborted:
-            host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            host.refuse(arrival, &output)
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateInbound(bytes, arrival, &output)
@@ -40,7 +40,7 @@ extension Flow {
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
-        guard packet.flags.contains(.ack), acknowledged <= send.sentW, isAcceptable(segment) else {
+        guard packet.flags.contains(.ack), send.mayBeAcknowledged(acknowledged), isAcceptable(segment) else {
             challenge(arrival.now, &output)
             abandonStuckFrame(segment, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
@@ -179,7 +179,7 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
-        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
+        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin, acknowledged) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
@@ -289,11 +289,24 @@ extension Flow {
 
     /// Before a subflow is fully established, a packet without the MPTCP option that the kernel waits for makes it fall back or
     /// reset (DESIGN.md section 5): those without data stop here. Data without it means that the peer has fallen back.
-    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
+    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool, _ acknowledged: Int) -> Bool {
         guard mptcp != nil else { return true }
         if isEmpty { options.dropMPTCPDataLength() }
-        if !kernelEstablished { kernelEstablished = !isEmpty || completesHandshake(options) }
+        if !kernelEstablished {
+            kernelEstablished = !isEmpty || completesHandshake(options) || hasFallenBack(acknowledged)
+        }
         return kernelEstablished
+    }
+
+    /// Whether the peer acknowledges data without an MPTCP option, and has done so for a while: its kernel has fallen back, or
+    /// somebody strips the option, and ours has to learn of it. The first one may be its engine's, ahead of its kernel's.
+    private func hasFallenBack(_ acknowledged: Int) -> Bool {
+        guard isOpener, !isJoin, send.map.k(acknowledgedBy: acknowledged) > 0 else { return false }
+        guard let since = bareSince else {
+            bareSince = lastHeard
+            return false
+        }
+        return lastHeard.milliseconds(since: since) >= FlowTime.leastRetransmission
     }
 
     private func completesHandshake(_ options: borrowing TCPOptions) -> Bool {

@@ -249,9 +249,10 @@ extension Flow {
             install(
                 ConnectionSecret(resuming: proposal.entry, of: proposal.chain, sessionNonce: nonce), now: arrival.now,
                 &output)
+            // It rides on the third ACK: proof of a join, and proof of encryption where the ENO option of that ACK gets lost.
+            sealEmptyFrame(rekey: false)
             if isJoin {
                 joinProven(&output)
-                sealEmptyFrame(rekey: false)
             } else {
                 sessionChain = proposal.chain
             }
@@ -275,7 +276,7 @@ extension Flow {
     /// A join without proof: the kernel sees a reset, and so does the peer.
     private func refuseSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
-        refuse(packet, arrival.metadata, &output)
+        host.refuse(arrival, &output)
         refuseJoin(.noProof, &output)
         var fields = TCPHeader(packet)
         fields.flags = [.rst, .ack]

@@ -56,10 +56,13 @@ extension Flow {
             emitReset(bytes, options, arrival, &output)
         } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {
             emitPureAck(bytes, options, arrival, &output)
-        } else if sealer == nil {
-            holdOutbound(bytes, options, arrival, &output)
         } else {
-            emitData(bytes, options, arrival, &output)
+            sendMissingHandshakeACK(bytes, arrival, &output)
+            if sealer == nil {
+                holdOutbound(bytes, options, arrival, &output)
+            } else {
+                emitData(bytes, options, arrival, &output)
+            }
         }
     }
 
@@ -157,27 +160,29 @@ extension Flow {
     private func holdOutbound(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
-        if isAwaitingHandshakeACK && handshakeACK == nil {
-            // The kernel answered the SYN-ACK with data: the third ACK becomes a packet of our own.
-            handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
-            injectHandshakeACK(now: arrival.now, &output)
-        }
         let sequence = arrival.packet.sequence
         let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
-        guard !isRepeated, admitHeldOutbound() else {
+        guard !isRepeated, admitHeldOutbound(bytes: bytes.count) else {
             return drop(arrival.metadata.id, &output)
         }
         heldOutbound.append(
             HeldOutbound(bytes: bytes.array(), packet: arrival.packet, metadata: arrival.metadata))
     }
 
-    /// Sends Init1 or the probe of a join in the shape of the kernel's third ACK.
+    /// Where the kernel answers the SYN-ACK with data, the third ACK becomes a packet of our own.
+    private func sendMissingHandshakeACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        guard isAwaitingHandshakeACK, handshakeACK == nil else { return }
+        handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
+        injectHandshakeACK(now: arrival.now, &output)
+    }
+
+    /// Sends Init1 or an empty frame in the shape of the kernel's third ACK.
     func injectHandshakeACK(now: Instant, _ output: inout Output) {
-        guard let handshakeACK else { return }
+        guard let handshakeACK, let owned = send.engineOwned.first else { return }
         var options = TCPOptions(handshakeACK.packet, of: handshakeACK.bytes.span)
         options.dropMPTCPDataLength()
         appendENO(to: &options)
-        let w = send.acknowledgedW..<send.nextW
+        let w = max(owned.lowerBound, send.acknowledgedW)..<max(owned.upperBound, send.acknowledgedW)
         let range = compose(
             fields(at: w.lowerBound, flags: [.ack, .psh]), options: options, like: handshakeACK.packet,
             template: handshakeACK.bytes.span, ciphertext: w, checksum: .full, &output)
@@ -194,7 +199,7 @@ extension Flow {
     /// Keys exist: what was held goes out.
     func releaseOutbound(now: Instant, _ output: inout Output) {
         while let held = heldOutbound.popFirst() {
-            host.pending.outbound.release(1)
+            host.pending.outbound.release(held.load)
             let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
@@ -222,7 +227,7 @@ extension Flow {
         }
 
         let isFIN = packet.flags.contains(.fin) && send.finK == end
-        let start = max(send.map.w(startingAt: first), send.retransmittableW)
+        let start = withUnheardProof(max(send.map.w(startingAt: first), send.retransmittableW))
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
         let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
         let options = outboundOptions(kernelOptions, limit: limit)
@@ -236,6 +241,13 @@ extension Flow {
             // probe does.
             if !isNew { injectProbe(now: arrival.now, &output) }
         }
+    }
+
+    /// Until the peer has been heard, the empty frame of the third ACK goes with what follows it too: a third ACK that is lost costs
+    /// TCP nothing.
+    private func withUnheardProof(_ start: Int) -> Int {
+        guard needsENO, isOpener, let owned = send.engineOwned.first, owned.upperBound == start else { return start }
+        return max(owned.lowerBound, send.retransmittableW)
     }
 
     private var hasQueuedFIN: Bool { send.finK != nil || send.backlog.last?.isFIN == true }

@@ -20,6 +20,8 @@ struct HeldOutbound {
     let bytes: [UInt8]
     let packet: TCPPacket
     let metadata: PacketMetadata
+
+    var load: HeldLoad { HeldLoad(packets: 1, bytes: bytes.count) }
 }
 
 /// One TCP connection between the local kernel and the wire.
@@ -45,6 +47,8 @@ final class Flow {
     /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
     /// yet: it may still have the old connection, which must not go on in clear.
     var isUnconfirmed = false
+    /// Among the engine's ``UnprovenFlows``.
+    var isCountedUnproven = false
 
     // MARK: Negotiation and keys
 
@@ -79,6 +83,8 @@ final class Flow {
     var offersCapable = false
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
+    /// When data was first acknowledged without an MPTCP option before that.
+    var bareSince: Instant?
 
     // MARK: Sequence spaces
 
@@ -162,6 +168,8 @@ final class Flow {
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
+    /// A SYN from the wire opened it, and nothing since shows that anybody wants it.
+    var isUnproven: Bool { !isOpener && !isProven && phase != .plain && !isReset }
     /// What remains is there to answer late packets.
     var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }

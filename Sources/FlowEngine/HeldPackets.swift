@@ -10,6 +10,8 @@ struct HeldPacket: Sendable {
     /// W offsets of its data.
     var w: Range<Int>
     var isFIN: Bool { packet.flags.contains(.fin) }
+    /// What it takes of a ``HeldBudget``: its bytes for as long as they are kept.
+    var load: HeldLoad { HeldLoad(packets: id == nil ? 0 : 1, bytes: bytes.count) }
 
     /// Whether one that `other` encloses says something that it does not.
     fileprivate func says(moreThan other: HeldPacket) -> Bool {
@@ -29,6 +31,8 @@ struct HeldPackets: Sendable {
     private var recent: [Int] = []
     /// How often a packet came to another stretch than the one before.
     private(set) var blockChanges = 0
+    /// What they take of a ``HeldBudget``.
+    private(set) var load = HeldLoad()
     /// Packets looked at, for tests of what an arrival costs.
     private(set) var visits = 0
 
@@ -95,6 +99,7 @@ struct HeldPackets: Sendable {
         if packets.last.map({ $0.w.lowerBound < w.lowerBound && $0.w.upperBound <= w.upperBound }) ?? true {
             // Most come in order.
             packets.append(packet)
+            load = load + packet.load
             cover(w)
             return []
         }
@@ -106,6 +111,7 @@ struct HeldPackets: Sendable {
         while first < last, packets[first].w.upperBound == w.lowerBound { first += 1 }
         while last > first, packets[last - 1].says(moreThan: packet) { last -= 1 }
         let dropped = Array(packets[first..<last])
+        load = dropped.reduce(load + packet.load) { $0 - $1.load }
         visits += stop - start
         packets.replaceSubrange(first..<last, with: CollectionOfOne(packet))
         cover(w)
@@ -145,6 +151,7 @@ struct HeldPackets: Sendable {
     mutating func popFirst(endingBy w: Int) -> HeldPacket? {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
         packets.removeFirst()
+        load = load - first.load
         if packets.isEmpty { removeAllRanges() }
         return first
     }
@@ -184,6 +191,7 @@ struct HeldPackets: Sendable {
     private mutating func remove(_ indices: Range<Int>) -> [HeldPacket] {
         let removed = Array(packets[indices])
         visits += removed.count
+        load = removed.reduce(load) { $0 - $1.load }
         packets.removeSubrange(indices)
         if packets.isEmpty { removeAllRanges() }
         guard let first = removed.first?.w.lowerBound, let last = removed.last?.w.upperBound else { return removed }
@@ -213,6 +221,7 @@ struct HeldPackets: Sendable {
             if let id = packets[index].id { taken.append(id) }
             packets[index].id = nil
         }
+        load.packets = 0
         return taken
     }
 
@@ -220,6 +229,7 @@ struct HeldPackets: Sendable {
         defer {
             packets = []
             removeAllRanges()
+            load = HeldLoad()
         }
         return Array(packets)
     }
