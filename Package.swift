@@ -92,7 +92,7 @@ let package = Package(
             swiftSettings: house),
         .testTarget(
             name: "SimulationTests",
-            dependencies: ["FlowEngine", "TestSupport", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
+            dependencies: ["FlowEngine", "TestSupport", "PathDevices", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
             swiftSettings: house),
         .testTarget(
             name: "NetfilterQueueTests", dependencies: ["NetfilterQueue", "PacketWire"], swiftSettings: house),

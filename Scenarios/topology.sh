@@ -189,6 +189,21 @@ shape() {
     done
 }
 
+# narrow ROUTER MTU: its routes both ways, as of a tunnel behind it; 0 for none. What is longer it refuses, with an ICMP error.
+narrow() {
+    local router=$1 mtu=$2 n=${1#r}
+    on "$router" ip route change "10.71.$n.0/24" dev toa mtu "$mtu"
+    on "$router" ip route change "10.72.$n.0/24" dev tob mtu "$mtu"
+    on "$router" ip -6 route change "fd71:$n::/64" dev toa metric 256 mtu "$mtu"
+    on "$router" ip -6 route change "fd72:$n::/64" dev tob metric 256 mtu "$mtu"
+}
+
+# forget_paths: what the kernels of a and b have learned of path MTUs.
+forget_paths() { local host; for host in a b; do on "$host" ip route flush cache; on "$host" ip -6 route flush cache; done; }
+
+# count_of HOST NAME: a counter of that host's kernel, by the name nstat has for it.
+count_of() { on "$1" nstat -asz "$2" | awk -v name="$2" '$1 == name { print $2 }'; }
+
 # strip ROUTER DEVICE OPTION MATCH...: a middlebox that blanks a TCP option in what it forwards out of DEVICE.
 strip() {
     local router=$1 device=$2 option=$3

@@ -74,7 +74,10 @@ public struct IptablesRules: Sendable {
                 // Our SYN made it plain for the case that no daemon was there: a live one claims it here.
                 "\(synAck) -m connmark --mark \(masked(plain, passed | plain)) \(toSYN)",
                 "\(isPlain) -j RETURN",
-                toMain,
+                "\(isEncrypted) \(toMain)",
+                // Connections that the local kernel opened: nobody else has a say in which there are.
+                "-m conntrack --ctdir REPLY \(toMain)",
+                toStrangers,
             ])
     }
 
@@ -82,7 +85,7 @@ public struct IptablesRules: Sendable {
         let excluded = portLists("--dports").map { "\(syn) \(notMPTCP) \($0) -j RETURN" }
         let skipped = interfaces.map { "-i \($0) \(syn) \(notMPTCP) -j RETURN" }
         return rules(
-            IptablesRules.inboundSYN, ["\(syn) \(mayBeJoin(.syn)) \(toMain)"] + excluded + skipped + [toSYN])
+            IptablesRules.inboundSYN, ["\(syn) \(mayBeJoin(.syn)) \(toStrangers)"] + excluded + skipped + [toSYN])
     }
 
     /// An error about a TCP packet of ours; what it belongs to has the mark of that connection. It carries nothing of the
@@ -131,7 +134,6 @@ public struct IptablesRules: Sendable {
     private var outboundEnds: [String] {
         let passed = configuration.passedBit
         let encrypted = configuration.encryptedBit
-        let isEncrypted = "-m connmark --mark \(masked(encrypted, encrypted))"
         return rules(
             IptablesRules.outboundMain, [mark(passed), "\(isEncrypted) \(mark(passed | encrypted))", toMain])
             + rules(IptablesRules.outboundPlain, [mark(passed | configuration.plainBit)])

@@ -18,6 +18,8 @@ extension IptablesRules {
 
     var isPlain: String { "-m connmark --mark \(masked(configuration.plainBit, configuration.plainBit))" }
 
+    var isEncrypted: String { "-m connmark --mark \(masked(configuration.encryptedBit, configuration.encryptedBit))" }
+
     /// The bits may be in use by others before us; what they mean by them ends here.
     var clearBits: String {
         "-m mark ! --mark \(masked(0, configuration.allBits)) -j MARK --set-xmark \(masked(0, configuration.allBits))"
@@ -27,6 +29,7 @@ extension IptablesRules {
 
     /// Never with bypass: where no daemon listens the packet is dropped.
     var toMain: String { "-j NFQUEUE --queue-num \(configuration.mainQueue)" }
+    var toStrangers: String { "-j NFQUEUE --queue-num \(configuration.strangerQueue)" }
     var toSYN: String { "-j NFQUEUE --queue-num \(configuration.synQueue) --queue-bypass" }
 
     func masked(_ value: UInt32, _ mask: UInt32) -> String { "\(hexadecimal(value))/\(hexadecimal(mask))" }

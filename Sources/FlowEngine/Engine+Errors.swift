@@ -35,8 +35,8 @@ extension Flow {
         let k = send.map.k(acknowledgedBy: w)
         let mtu = error.mtu.map { announced in
             let path = PathMTUs.Path(tuple)
-            let told = host.paths.learn(announced, path, route: header.routeMTU, now)
-            header.mtu = host.paths.limit(path, route: header.routeMTU, now)
+            let told = host.paths.learn(announced, path, route: header.kernelMTU, now)
+            notePath(route: header.kernelMTU, now)
             return told
         }
         host.counters.icmpTranslated += 1
@@ -49,9 +49,15 @@ extension Flow {
 
     /// Notes how long a packet may be: what the kernel's route says, and what the path is known to take.
     func notePath(_ metadata: PacketMetadata, _ now: Instant) {
-        guard metadata.mtu > 0 else { return }
-        header.routeMTU = metadata.mtu
-        let isKnown = host.paths.count > 0
-        header.mtu = isKnown ? host.paths.limit(PathMTUs.Path(tuple), route: metadata.mtu, now) : metadata.mtu
+        if metadata.mtu > 0 { notePath(route: metadata.mtu, now) }
+    }
+
+    private func notePath(route: Int, _ now: Instant) {
+        guard host.paths.count > 0 else {
+            header.mtu = route
+            header.kernelMTU = route
+            return
+        }
+        (header.mtu, header.kernelMTU) = host.paths.limits(PathMTUs.Path(tuple), route: route, now)
     }
 }

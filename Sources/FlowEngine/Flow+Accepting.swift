@@ -54,7 +54,7 @@ extension Flow {
         case .observing:
             output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .aborted:
-            if isJoin { refuse(packet, arrival.metadata, &output) }
+            if isJoin { host.refuse(arrival, &output) }
             drop(arrival.metadata.id, &output)
         case .opening where isJoin:
             // No kernel answers a join with a SYN.
@@ -115,7 +115,11 @@ extension Flow {
             else { return nil }
             return ResumptionMatch(chain: found.chain, entry: found.entry, nonce: self.host.random.bytes(nonceCount))
         }
-        if let failure = accept(outcome, packet, remoteOffer) { _ = becomePlain(failure, &output) }
+        if case .success(.fresh) = outcome, !host.keyExchanges.hasRoom(now) {
+            _ = becomePlain(.busy, &output)
+        } else if let failure = accept(outcome, packet, remoteOffer) {
+            _ = becomePlain(failure, &output)
+        }
     }
 
     private func judgeJoin(
@@ -205,10 +209,11 @@ extension Flow {
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
-        localOffer = remember(syn: packet, options, .outbound)
         header.note(timestamps: options, arrival.now)
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         notePath(arrival.metadata, arrival.now)
+        restoreMSS(&options)
+        localOffer = remember(syn: packet, options, .outbound)
         let option = options.mptcpOption(isSYN: true)
         if offersCapable, case .capableSYNACK = option {
             learnKeys(option, from: .outbound, &output)
@@ -320,7 +325,7 @@ extension Flow {
 
     private func acceptWithoutENO(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         if isJoin {
-            refuse(arrival.packet, arrival.metadata, &output)
+            host.refuse(arrival, &output)
             refuseJoin(.noProof, &output)
             return drop(arrival.metadata.id, &output)
         }

@@ -25,7 +25,8 @@ extension Flow {
     ) {
         let packet = arrival.packet
         let metadata = arrival.metadata
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let limit = metadata.isGSO ? cutLimit(options.paddedCount) : segmentLimit(options.paddedCount)
+        let segment = max(1, limit)
         let headers = packet.length(options: options, payloadCount: 0)
         let usesVerdict =
             mayUseVerdict(w.count, options.paddedCount, arrival) && !cutsSuperPacket(w, segment: segment, arrival)
@@ -83,11 +84,11 @@ extension Flow {
         return limit - optionCount
     }
 
-    /// The same for a packet of the kernel's own, which must fit the kernel's route as well.
+    /// The same for a packet of the kernel's own, which the kernel lets leave only if it fits its route.
     func verdictLimit(_ optionCount: Int) -> Int {
         let limit = segmentLimit(optionCount)
-        guard header.routeMTU > 0 else { return limit }
-        return min(limit, header.routeMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
+        guard header.kernelMTU > 0 else { return limit }
+        return min(limit, header.kernelMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
     }
 
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {
@@ -158,8 +159,20 @@ extension Flow {
     /// `duplicate`, which has arrived twice (RFC 2883).
     func injectAck(latest: Int? = nil, duplicate: Range<Int>? = nil, now: Instant, _ output: inout Output) {
         var options = ownOptions(now: now)
+        appendDataAck(to: &options)
         appendSACK(to: &options, kernelBlocks: [], latest: latest, duplicate: duplicate)
         injectOwn(send.sentW..<send.sentW, flags: [.ack], options: options, &output)
+    }
+
+    /// Pieces of the first frame are acknowledged before our kernel has seen anything of it. To the peer's kernel an acknowledgement
+    /// without MPTCP would be a fallback: this one acknowledges no data of the connection, as a kernel's own would.
+    private func appendDataAck(to options: inout TCPOptions) {
+        guard let key = mptcp?.remoteKey, !isOpener, !isJoin, !kernelEstablished, receive.promisedW > receive.nextW else {
+            return
+        }
+        let next = MPTCPTracker.initialDataSequence(of: key, host.crypto) &+ 1
+        let option: [UInt8] = [TCPOptionKind.mptcp, 8, 0x20, 0x01] + next.bigEndianBytes
+        options.append(option.span)
     }
 
     /// Writes the SACK option from the kernel's blocks (already in W) and from what is held here.

@@ -50,7 +50,9 @@ extension Flow {
         let packet = arrival.packet
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         let w: Int
-        if k >= send.nextK {
+        // Without ACK it answers an acknowledgement, at just the number that was acknowledged, whatever the engine has sent since.
+        let isAnswer = !packet.flags.contains(.ack)
+        if k >= send.nextK, !isAnswer || k > send.acknowledgedK {
             w = send.sentW
         } else if k <= send.acknowledgedK {
             w = send.acknowledgedW
@@ -159,7 +161,7 @@ extension Flow {
     /// Gives up everything whose verdict is pending.
     func dropHeld(_ output: inout Output) {
         for held in heldOutbound { drop(held.metadata.id, &output) }
-        host.pending.outbound.release(heldOutbound.count)
+        for held in heldOutbound { host.pending.outbound.release(held.load) }
         heldOutbound = []
         dropHeldInbound(&output)
     }
@@ -176,6 +178,11 @@ extension Flow {
     private func proofDue(_ now: Instant, _ output: inout Output) {
         proofDeadline = nil
         guard !isProven, phase == .keyExchange || phase == .encrypted, !isReset else { return }
+        giveUpUnproven(now, &output)
+    }
+
+    /// Ends what nobody has made or proved keys for.
+    func giveUpUnproven(_ now: Instant, _ output: inout Output) {
         guard unprovenJoin != nil else { return abort(.handshakeTimeout, now: now, &output) }
         // Anybody may have sent it: it does not end the connection it named. The kernel has not seen its third ACK.
         dropHeld(&output)
@@ -197,7 +204,7 @@ extension Flow {
         // What the peer was told has arrived will not come again: it stays, but not in the kernel's queue.
         while let last = receive.popLastHeld(above: receive.promisedW - 1) { giveUp(last, &output) }
         let verdicts = receive.takeHeldVerdicts()
-        releaseHeld(verdicts.count)
+        releaseHeld(HeldLoad(packets: verdicts.count, bytes: 0))
         for id in verdicts { drop(id, &output) }
     }
 
@@ -278,6 +285,12 @@ extension Host {
         else { return }
         counters.packetsInjected += 1
         output.actions.append(.inject(range, Egress(mark: metadata.mark, interface: 0)))
+    }
+
+    /// The same for anybody, as if no socket were here; not too often, since anybody can ask for it.
+    func refuse(_ arrival: Arrival, _ output: inout Output) {
+        guard refusals.admit(arrival.now) else { return }
+        injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
     }
 
     /// An MP_FASTCLOSE for the local kernel.

@@ -1,3 +1,4 @@
+import PacketWire
 import Tcpcrypt
 
 /// How long frames are, and how they lie in the segments that carry them.
@@ -25,7 +26,7 @@ extension Flow {
     func frameLimit(optionCount: Int, superPacket: Int, _ now: Instant) -> Int {
         let largest = host.configuration.maximumFrameData
         guard isLossy(now) else { return largest }
-        let segment = segmentLimit(optionCount)
+        let segment = cutLimit(optionCount)
         // The kernel cuts a super-packet by the MSS it was told, which leaves room for a frame's overhead.
         let isCutByKernel = superPacket > Self.mostCut * segment
         let unit = segment - Frame.overhead - (isCutByKernel ? Frame.overhead : 0)
@@ -35,6 +36,23 @@ extension Flow {
     /// Whether a super-packet is to be cut here, so that each frame gets a segment of its own.
     func cutsSuperPacket(_ w: Range<Int>, segment: Int, _ arrival: Arrival) -> Bool {
         arrival.metadata.isGSO && isLossy(arrival.now) && w.count <= (Self.mostCut + 1) * segment
+    }
+
+    /// Notes how long the kernel's segments are: without errors from routers it finds out itself what a path takes (RFC 4821),
+    /// and what is cut here must not be longer than what it cuts.
+    func noteSegment(_ packet: TCPPacket, _ options: borrowing TCPOptions, isGSO: Bool) {
+        guard !isGSO, !packet.payload.isEmpty else { return }
+        let size = packet.payload.count + options.paddedCount
+        // The last segment of a write may be short.
+        let isFull = packet.flags.isDisjoint(with: [.psh, .fin, .urg])
+        if size > header.kernelSegment || isFull { header.kernelSegment = size }
+    }
+
+    /// Data bytes of one wire segment where the kernel's packet is cut here.
+    func cutLimit(_ optionCount: Int) -> Int {
+        let limit = segmentLimit(optionCount)
+        guard header.kernelSegment < Int.max else { return limit }
+        return min(limit, max(header.kernelSegment - optionCount, Self.leastFrame) + Frame.overhead)
     }
 
     /// Segments of a super-packet that are sent one by one. A longer one comes of a large congestion window: there the kernel

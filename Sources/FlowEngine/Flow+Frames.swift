@@ -9,6 +9,11 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ arrival: Arrival,
         _ output: inout Output
     ) {
+        // Where too many strangers want keys exchanged, a message waits for its own repetition.
+        guard opener != nil || isOpener || host.keyExchanges.hasRoom(arrival.now) else {
+            host.counters.keyExchangesPutOff += 1
+            return drop(arrival.metadata.id, &output)
+        }
         let isNext = segment.w.lowerBound <= receive.nextW && receive.held.isEmpty
         if isNext {
             consume(bytes.extracting(arrival.packet.payload), at: segment.w.lowerBound, arrival.now, &output)
@@ -132,7 +137,7 @@ extension Flow {
                 receive.appendEngineOwned(message.count)
                 install(secret, now: now, &output)
             } else {
-                guard let tep else { return false }
+                guard let tep, host.keyExchanges.admit(now) else { return false }
                 let answer = try KeyExchangeB.respond(
                     init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript,
                     crypto: host.crypto, random: host.random)
@@ -162,7 +167,8 @@ extension Flow {
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
                 if phase != .aborted {
-                    injectAck(latest: segment.w.lowerBound, duplicate: segment.w, now: arrival.now, &output)
+                    let duplicate = segment.w.lowerBound..<segment.endW
+                    injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
                 }
                 return drop(arrival.metadata.id, &output)
             }
@@ -172,7 +178,7 @@ extension Flow {
             injectAck(now: arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
-        guard admit(segment, &output) else { return drop(arrival.metadata.id, &output) }
+        guard admit(segment, bytes: bytes.count, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
         let duplicate = receive.held.firstOverlap(with: segment.w)
         let dropped = receive.hold(
@@ -195,24 +201,28 @@ extension Flow {
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)
+        } else if receive.contiguousW > before, receive.hasPartialFrame, receive.held.hasHole, header.usesSACK {
+            // It fills a hole, or part of one, but completes nothing: a kernel would acknowledge it at once, so that the
+            // sender goes on repairing.
+            injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
         }
     }
 
     /// Whether there is room for one more held packet. For what comes next in the stream the last one goes.
-    private func admit(_ segment: Segment, _ output: inout Output) -> Bool {
+    private func admit(_ segment: Segment, bytes: Int, _ output: inout Output) -> Bool {
         let isNext = segment.w.lowerBound <= receive.contiguousW
         if !isNext && receive.held.isTooScattered(segment.w) { return false }
-        if admitHeld(segment) { return true }
-        guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
-        giveUp(last, &output)
-        return admitHeld(segment)
+        while !admitHeld(segment, bytes: bytes) {
+            guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
+            giveUp(last, &output)
+        }
+        return true
     }
 
     /// A packet that is held no longer, without having reached the kernel.
     func giveUp(_ packet: HeldPacket, _ output: inout Output) {
-        guard let id = packet.id else { return }
-        releaseHeld(1)
-        drop(id, &output)
+        releaseHeld(packet)
+        dropPending(packet.id, &output)
     }
 
     /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
@@ -242,7 +252,7 @@ extension Flow {
         let excess = receive.signedEndW.map { receive.removeHeld(endingAbove: $0) } ?? []
         release(now, &output)
         for held in excess {
-            if held.id != nil { releaseHeld(1) }
+            releaseHeld(held)
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
     }
@@ -271,7 +281,7 @@ extension Flow {
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             takeFIN(segment, now, &output)
             guard phase != .aborted else { return giveUp(held, &output) }
-            if held.id != nil { releaseHeld(1) }
+            releaseHeld(held)
             var options = TCPOptions(held.packet, of: held.bytes.span)
             options.remove(ENO.optionKind)
             let share = kShare(of: segment)
@@ -333,7 +343,7 @@ extension Flow {
     private func dropHeldFailure(_ length: Int, _ now: Instant, _ output: inout Output) {
         let bad = receive.nextW..<receive.nextW + max(1, length)
         for held in receive.removeHeld(touching: bad) {
-            if held.id != nil { releaseHeld(1) }
+            releaseHeld(held)
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
         injectAck(now: now, &output)

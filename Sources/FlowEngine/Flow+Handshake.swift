@@ -49,6 +49,16 @@ extension Flow {
         return UInt16(clamping: max(64, size))
     }
 
+    /// Our kernel offers to take what it would send: after path MTU discovery 20 bytes less than the path takes.
+    func restoreMSS(_ options: inout TCPOptions) {
+        let headers = tuple.local.address.isIPv6 ? 60 : 40
+        guard header.kernelMTU < header.mtu, let size = options.maximumSegmentSize,
+            Int(size) == header.kernelMTU - headers
+        else { return }
+        header.localMSS = header.mtu - headers
+        options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
+    }
+
     /// Writes a handshake segment anew with other options and no data.
     func rewrite(
         _ packet: TCPPacket, _ fields: TCPHeader? = nil, options: borrowing TCPOptions, template: Span<UInt8>,
@@ -94,11 +104,6 @@ extension Flow {
         let isOver = !isUnconfirmed && (mptcp?.keys != nil || !isSYN)
         if isOver { fallBack(reason ?? .noENO, &output) }
         output.actions.append(.accept(arrival.metadata.id, isOver ? .plain : .undecided))
-    }
-
-    /// Sends a reset to the peer that answers `packet` (RFC 9293 section 3.10.7.1), as if no socket were here.
-    func refuse(_ packet: TCPPacket, _ metadata: PacketMetadata, _ output: inout Output) {
-        host.injectReset(answering: packet, metadata, keys: nil, &output)
     }
 
     /// A join that may not be: neither kernel shall have it.

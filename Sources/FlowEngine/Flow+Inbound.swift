@@ -25,7 +25,7 @@ extension Flow {
         case .plain:
             output.actions.append(.accept(arrival.metadata.id, .plain))
         case .aborted:
-            host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            host.refuse(arrival, &output)
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateInbound(bytes, arrival, &output)
@@ -40,7 +40,7 @@ extension Flow {
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
-        guard packet.flags.contains(.ack), acknowledged <= send.sentW, isAcceptable(segment) else {
+        guard packet.flags.contains(.ack), send.mayBeAcknowledged(acknowledged), isAcceptable(segment) else {
             challenge(arrival.now, &output)
             abandonStuckFrame(segment, arrival.now, &output)
             return drop(arrival.metadata.id, &output)

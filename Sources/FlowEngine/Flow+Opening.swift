@@ -43,6 +43,7 @@ extension Flow {
         }
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
         guard phase == .opening, let opening else { return passSYN(arrival, &output) }
+        restoreMSS(&options)
         if isWithdrawalDue(options) {
             self.opening = nil
             let mark = becomePlain(.synRetransmitted, &output)
@@ -275,7 +276,7 @@ extension Flow {
     /// A join without proof: the kernel sees a reset, and so does the peer.
     private func refuseSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
-        refuse(packet, arrival.metadata, &output)
+        host.refuse(arrival, &output)
         refuseJoin(.noProof, &output)
         var fields = TCPHeader(packet)
         fields.flags = [.rst, .ack]

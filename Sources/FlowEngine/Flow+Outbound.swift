@@ -162,7 +162,7 @@ extension Flow {
     ) {
         let sequence = arrival.packet.sequence
         let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
-        guard !isRepeated, admitHeldOutbound() else {
+        guard !isRepeated, admitHeldOutbound(bytes: bytes.count) else {
             return drop(arrival.metadata.id, &output)
         }
         heldOutbound.append(
@@ -199,7 +199,7 @@ extension Flow {
     /// Keys exist: what was held goes out.
     func releaseOutbound(now: Instant, _ output: inout Output) {
         while let held = heldOutbound.popFirst() {
-            host.pending.outbound.release(1)
+            host.pending.outbound.release(held.load)
             let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
@@ -218,6 +218,7 @@ extension Flow {
         guard first <= send.queuedK else { return drop(arrival.metadata.id, &output) }
         let isNew = end > send.queuedK || (packet.flags.contains(.fin) && end == send.queuedK && !hasQueuedFIN)
         noteRepetition(from: first, to: end, arrival.now)
+        noteSegment(packet, kernelOptions, isGSO: arrival.metadata.isGSO)
         if isNew {
             let limit = frameLimit(
                 optionCount: kernelOptions.paddedCount,
@@ -348,7 +349,7 @@ extension Flow {
             let fresh = ownOptions(now: header.timestampTaken)
             for index in 0..<min(10, fresh.count) { options.set(fresh.span[index], at: echo.lowerBound + index) }
         }
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let segment = max(1, cutLimit(options.paddedCount))
         var position = w.lowerBound
         repeat {
             let end = min(w.upperBound, position + segment)

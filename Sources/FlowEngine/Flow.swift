@@ -20,6 +20,8 @@ struct HeldOutbound {
     let bytes: [UInt8]
     let packet: TCPPacket
     let metadata: PacketMetadata
+
+    var load: HeldLoad { HeldLoad(packets: 1, bytes: bytes.count) }
 }
 
 /// One TCP connection between the local kernel and the wire.
@@ -45,6 +47,8 @@ final class Flow {
     /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
     /// yet: it may still have the old connection, which must not go on in clear.
     var isUnconfirmed = false
+    /// Among the engine's ``UnprovenFlows``.
+    var isCountedUnproven = false
 
     // MARK: Negotiation and keys
 
@@ -164,6 +168,8 @@ final class Flow {
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
+    /// A SYN from the wire opened it, and nothing since shows that anybody wants it.
+    var isUnproven: Bool { !isOpener && !isProven && phase != .plain && !isReset }
     /// What remains is there to answer late packets.
     var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }
@@ -216,8 +222,10 @@ struct HeaderMemory {
     var egress = Egress()
     /// The longest packet that the path takes, as far as known; 0 where nothing is.
     var mtu = 0
-    /// The same as the kernel's route has it: the kernel lets no longer packet of its own leave.
-    var routeMTU = 0
+    /// The longest that the kernel lets leave of its own: less, where it leaves room for a frame.
+    var kernelMTU = 0
+    /// The segment that the kernel makes at present, options included, as far as its packets show.
+    var kernelSegment = Int.max
     /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
     var wireMSS = 536
     var localMSS = Int.max

@@ -10,6 +10,8 @@ struct HeldPacket: Sendable {
     /// W offsets of its data.
     var w: Range<Int>
     var isFIN: Bool { packet.flags.contains(.fin) }
+    /// What it takes of a ``HeldBudget``: its bytes for as long as they are kept.
+    var load: HeldLoad { HeldLoad(packets: id == nil ? 0 : 1, bytes: bytes.count) }
 
     /// Whether one that `other` encloses says something that it does not.
     fileprivate func says(moreThan other: HeldPacket) -> Bool {
@@ -29,6 +31,8 @@ struct HeldPackets: Sendable {
     private var recent: [Int] = []
     /// How often a packet came to another stretch than the one before.
     private(set) var blockChanges = 0
+    /// What they take of a ``HeldBudget``.
+    private(set) var load = HeldLoad()
     /// Packets looked at, for tests of what an arrival costs.
     private(set) var visits = 0
 
@@ -39,6 +43,7 @@ struct HeldPackets: Sendable {
     private static let mostRecent = 4
 
     var isEmpty: Bool { packets.isEmpty }
+    var hasHole: Bool { ranges.count > 1 }
     var count: Int { packets.count }
 
     // MARK: What is here
@@ -94,6 +99,7 @@ struct HeldPackets: Sendable {
         if packets.last.map({ $0.w.lowerBound < w.lowerBound && $0.w.upperBound <= w.upperBound }) ?? true {
             // Most come in order.
             packets.append(packet)
+            load = load + packet.load
             cover(w)
             return []
         }
@@ -105,6 +111,7 @@ struct HeldPackets: Sendable {
         while first < last, packets[first].w.upperBound == w.lowerBound { first += 1 }
         while last > first, packets[last - 1].says(moreThan: packet) { last -= 1 }
         let dropped = Array(packets[first..<last])
+        load = dropped.reduce(load + packet.load) { $0 - $1.load }
         visits += stop - start
         packets.replaceSubrange(first..<last, with: CollectionOfOne(packet))
         cover(w)
@@ -144,6 +151,7 @@ struct HeldPackets: Sendable {
     mutating func popFirst(endingBy w: Int) -> HeldPacket? {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
         packets.removeFirst()
+        load = load - first.load
         if packets.isEmpty { removeAllRanges() }
         return first
     }
@@ -183,6 +191,7 @@ struct HeldPackets: Sendable {
     private mutating func remove(_ indices: Range<Int>) -> [HeldPacket] {
         let removed = Array(packets[indices])
         visits += removed.count
+        load = removed.reduce(load) { $0 - $1.load }
         packets.removeSubrange(indices)
         if packets.isEmpty { removeAllRanges() }
         guard let first = removed.first?.w.lowerBound, let last = removed.last?.w.upperBound else { return removed }
@@ -212,6 +221,7 @@ struct HeldPackets: Sendable {
             if let id = packets[index].id { taken.append(id) }
             packets[index].id = nil
         }
+        load.packets = 0
         return taken
     }
 
@@ -219,6 +229,7 @@ struct HeldPackets: Sendable {
         defer {
             packets = []
             removeAllRanges()
+            load = HeldLoad()
         }
         return Array(packets)
     }
@@ -270,8 +281,12 @@ struct HeldPackets: Sendable {
 
     private func block(_ index: Int, _ acknowledged: Int) -> Range<Int>? {
         let range = ranges[index]
-        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else { return range }
+        // A FIN counts like a byte: without it the sender would not take its last segment for arrived.
+        let end = range.upperBound + (index == ranges.count - 1 && containsFIN(at: range.upperBound) ? 1 : 0)
+        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else {
+            return range.lowerBound..<end
+        }
         let start = max(piece.w.upperBound, acknowledged + 1)
-        return start < range.upperBound ? start..<range.upperBound : nil
+        return start < end ? start..<end : nil
     }
 }

@@ -11,6 +11,10 @@ final class Host {
     var sessions: SessionCache
     var pending: PendingVerdicts
     var paths = PathMTUs()
+    /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
+    var keyExchanges: RateLimit
+    /// Resets for whoever is wrong here.
+    var refusals = RateLimit(perSecond: 1_000, burst: 1_000)
     /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
     /// three, because opening one may lead to sealing another.
     var frameScratch = [UInt8](repeating: 0, count: 70_000)
@@ -24,7 +28,10 @@ final class Host {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
-        pending = PendingVerdicts(limit: configuration.maximumHeldPackets)
+        pending = PendingVerdicts(limit: configuration.maximumHeldPackets, bytes: configuration.maximumHeldBytes)
+        let rate = configuration.maximumKeyExchangesPerSecond
+        // More at once, for a crowd that comes back after a restart.
+        keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
         sessions = SessionCache(
             limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
     }

@@ -45,22 +45,23 @@ struct PathMTUs {
         guard !isIPv6 || announced >= Self.leastIPv6 else { return announced }
         // Below its least IPv4 MTU the kernel sends packets of that size that routers may fragment.
         let mtu = announced >= Self.leastIPv4 ? announced : Self.leastIPv4 + Frame.overhead
-        let known = limit(path, route: route, now) == route ? nil : entries[path]?.mtu
-        let least = min(mtu, known ?? Int.max)
+        let isForgotten = limits(path, route: route, now).wire == route
+        let least = min(mtu, isForgotten ? Int.max : entries[path]?.mtu ?? Int.max)
         if entries.updateValue(Entry(mtu: least, learned: now), forKey: path) == nil { order.append(path) }
         if entries.count > Self.limit, let oldest = order.popFirst() { entries[oldest] = nil }
         guard announced >= Self.leastIPv4 else { return announced }
         return Self.toKernel(mtu, isIPv6: isIPv6)
     }
 
-    /// How long a packet on the wire may be, where the kernel's route says `route` (0 where that is unknown).
-    func limit(_ path: Path, route: Int, _ now: Instant) -> Int {
-        guard let entry = fresh(path, now) else { return route }
+    /// How long a packet on the wire may be, and how long the kernel lets its own be, where its route says `route` (0 where
+    /// that is unknown).
+    func limits(_ path: Path, route: Int, _ now: Instant) -> (wire: Int, kernel: Int) {
+        guard let entry = fresh(path, now) else { return (route, route) }
         let told = Self.toKernel(entry.mtu, isIPv6: path.remote.isIPv6)
-        if route == told || route == 0 { return entry.mtu }
-        // The kernel may know of a narrower path, or have forgotten this one, or not have been told yet.
+        if route == told || route == 0 { return (entry.mtu, told) }
+        // The kernel may know of a narrower path, or have forgotten this one; or nobody has asked it since it was told.
         let isSettling = now.milliseconds(since: entry.learned) < Self.settling
-        return isSettling ? min(route, entry.mtu) : route
+        return isSettling && route > told ? (min(route, entry.mtu), told) : (route, route)
     }
 
     /// What the path took when it was last heard of.

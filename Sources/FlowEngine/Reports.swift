@@ -2,14 +2,16 @@ import PacketWire
 import Tcpcrypt
 
 extension Flow {
+    var state: SubflowState {
+        switch phase {
+        case .encrypted: .encrypted
+        case .plain, .observing: .plain
+        case .opening, .accepting, .keyExchange, .aborted: .handshake
+        }
+    }
+
     var report: SubflowReport {
-        let state: SubflowState =
-            switch phase {
-            case .encrypted: .encrypted
-            case .plain, .observing: .plain
-            case .opening, .accepting, .keyExchange, .aborted: .handshake
-            }
-        return SubflowReport(
+        SubflowReport(
             local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: keyFacts?.aead,
             role: keyFacts == nil ? nil : isOpener ? .a : .b, sessionID: sessionID, secretIndex: keyFacts?.index,
             plainBytesIn: traffic.plainIn, plainBytesOut: traffic.plainOut, wireBytesIn: traffic.wireIn,
@@ -52,6 +54,17 @@ extension Engine {
         let all = grouped.values.map { $0.sorted } + alone
         return all.sorted { ($0.subflows.first?.order ?? "") < ($1.subflows.first?.order ?? "") }
     }
+
+    /// How many flows go on, by state.
+    public var flowCounts: [SubflowState: Int] {
+        var counts: [SubflowState: Int] = [:]
+        for flow in flows.values where !flow.hasEnded { counts[flow.state, default: 0] += 1 }
+        counts[.plain, default: 0] += plainFlows.values.count
+        return counts
+    }
+
+    /// How many sessions are cached.
+    public var sessionCount: Int { host.sessions.count }
 
     /// Cached sessions.
     public func sessions(now: Instant) -> [SessionReport] {

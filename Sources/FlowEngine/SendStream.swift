@@ -27,6 +27,8 @@ struct SendStream: Sendable {
     var sentW = 0
     /// W offset the peer's window ends at.
     private(set) var rightEdge = 0
+    /// The largest window the peer has had.
+    private(set) var largestWindow = 0
     /// The K offset of the FIN, once it was sealed.
     private(set) var finK: Int?
     var backlog: Deque<BacklogPacket> = []
@@ -73,9 +75,13 @@ struct SendStream: Sendable {
     /// W offset behind the last byte that is not the FIN.
     var dataEndW: Int { ciphertext.end }
 
+    /// Whether somebody who knows the connection may acknowledge just this (RFC 5961 section 5.2).
+    func mayBeAcknowledged(_ w: Int) -> Bool { w <= sentW && w >= acknowledgedW - max(largestWindow, 65_535) }
+
     /// Notes an acknowledgement and window that arrived.
     mutating func acknowledge(_ w: Int, window: Int) {
         if w >= acknowledgedW { rightEdge = max(rightEdge, w + window) }
+        largestWindow = max(largestWindow, window)
         guard w > acknowledgedW else { return }
         acknowledgedW = w
         ciphertext.discard(before: w)

@@ -98,7 +98,9 @@ public struct ICMPError: Sendable {
 extension Span<UInt8> {
     /// Whether this is an IP packet that carries ICMP or ICMPv6.
     public var isICMP: Bool {
-        guard IPAddress.pair(in: self) != nil, let layout = IPLayout(self, from: 0, isQuoted: false) else { return false }
+        guard IPAddress.pair(in: self) != nil, let layout = IPLayout(self, from: 0, isQuoted: false) else {
+            return false
+        }
         return layout.transport == (self[0] >> 4 == 4 ? 1 : 58)
     }
 }

@@ -115,4 +115,35 @@ import Testing
         let answer = try #require(attacker.host.takeSeen().last)
         #expect(Self.blocks(answer) == [[start + 1500, start + 2000], [start + 1000, start + 2500]])
     }
+
+    /// The FIN behind a hole counts like a byte: else the sender's last segment would seem to be missing.
+    @Test func theFINBelongsToTheBlock() throws {
+        let attacker = HandMade(TestHost(seed: 1))
+        attacker.open()
+        _ = attacker.frame([1, 2, 3])
+        let start = attacker.seq
+        let last = attacker.frame([4, 5, 6], fin: true)
+        let end = start + UInt32(last.count) + 1
+        for _ in 0..<2 {
+            attacker.host.arrive(attacker.here, attacker.there, start, 5001, [.ack, .fin], [69, 2], last)
+        }
+        let answers = attacker.host.takeSeen().map { Self.blocks($0) }
+        #expect(answers == [[[start, end]], [[start, end], [start, end]]])
+    }
+
+    /// A piece that fills one hole of a frame with two completes nothing, but the sender is told at once.
+    @Test func aPieceThatFillsAHoleIsTold() throws {
+        let attacker = HandMade(TestHost(seed: 1))
+        attacker.open()
+        let start = attacker.seq
+        let bytes = attacker.frame([UInt8](repeating: 3, count: 3980))
+        for index in [1, 3] {
+            attacker.send(Array(bytes[index * 1000..<(index + 1) * 1000]), at: start + UInt32(index * 1000))
+        }
+        _ = attacker.host.takeSeen()
+        attacker.send(Array(bytes[0..<1000]), at: start)
+        let answers = attacker.host.takeSeen()
+        #expect(answers.map(\.acknowledgment) == [start])
+        #expect(answers.map { Self.blocks($0) } == [[[start + 1000, start + 2000], [start + 3000, start + 4000]]])
+    }
 }

@@ -107,4 +107,16 @@ import Testing
         pair.server.advance(milliseconds: 6_000)
         #expect(pair.server.engine.flows.isEmpty)
     }
+
+    /// A socket that is gone answers at the number the peer acknowledges, and the peer obeys at no other, although an Init2 of
+    /// the engine's own was sent behind it and lost.
+    @Test func aResetThatAnswersIsWhereThePeerIs() {
+        let attacker = HandMade(TestHost(seed: 1))
+        attacker.open()
+        attacker.host.leave(attacker.there, attacker.here, 5001, 1001, [.rst, .ack])
+        #expect((attacker.host.takeSeen().last?.sequence ?? 0) > 5001)
+        attacker.host.arrive(attacker.here, attacker.there, attacker.seq, 5001, .ack)
+        attacker.host.leave(attacker.there, attacker.here, 5001, 0, .rst)
+        #expect(attacker.host.takeSeen().last?.sequence == 5001)
+    }
 }

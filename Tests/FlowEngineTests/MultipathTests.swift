@@ -62,6 +62,36 @@ struct Multipath {
         #expect(client?.remoteToken == Multipath.token(Multipath.keyB).span.loadUInt32(at: 0))
     }
 
+    /// The third ACK and the end of the first frame were lost: the opener's kernel, which sends one segment at a time, learns from
+    /// the acknowledgement of a piece that the rest is wanted, although no kernel has answered yet.
+    @Test func aPieceOfTheFirstFrameIsAcknowledgedAsMPTCP() throws {
+        let first = Pair()
+        Multipath(first).connect()
+        let pair = Pair(port: 40_001, client: first.client, server: first.server)
+        pair.clientSends(1000, 0, .syn, Multipath.synOptions([30, 4, 1, 1]))
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7, 30, 12, 1, 1] + Multipath.keyB)
+        pair.settle()
+        pair.clientSends(1001, 5001, .ack, Multipath.thirdACK)
+        _ = pair.client.takeWire()
+        let capable = [30, 22, 1, 1] + Multipath.thirdACK.dropFirst(4) + [7, 208]
+        pair.clientSends(1001, 5001, [.ack, .psh], capable, [UInt8](repeating: 7, count: 2000))
+        let pieces = pair.client.takeWire()
+        try #require(pieces.count == 2)
+        _ = pair.client.takeKernel()
+        _ = pair.server.takeKernel()
+        pair.server.feed(pieces[0], .inbound)
+        pair.server.advance(milliseconds: 100)
+        let answers = pair.server.takeWire()
+        for answer in answers { pair.client.feed(answer, .inbound) }
+        let seen = try #require(pair.client.takeKernel().last)
+        #expect(seen.acknowledgment > 1001)
+        // Data sequence numbers begin at the end of the key's SHA-256 (RFC 8684 section 3.1).
+        let initial = OpenSSLProvider().sha256(Multipath.keyA.span).span.loadUInt32(at: 28)
+        let expected = [30, 8, 0x20, 1] + [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: (initial &+ 1) >> $0) }
+        #expect(seen.options.range(of: 30).map { range in range.map { seen.options.span[$0] } } == expected)
+    }
+
     /// The third ACK was lost and the kernel repeats its SYN-ACK: the peer's answer, without MP_CAPABLE, would make it fall back.
     @Test func nothingPassesBeforeMPCapableHasArrived() {
         let pair = Pair()

@@ -26,15 +26,23 @@ public final class DevicePath {
     }
 
     private var random: SeededRandom
-    private let ends: [PathDirection: any NetworkDevice]
+    private var ends: [PathDirection: any NetworkDevice] = [:]
     private let entries: [PathDirection: Entry] = [.toRight: Entry(), .toLeft: Entry()]
     private var elements: [PathDirection: [Element]] = [:]
     private var counterTable: [PathDirection: [String: Counter]] = [:]
 
+    /// Leads nowhere yet.
+    public init(seed: UInt64) { random = SeededRandom(seed: seed) }
+
     /// - Parameters:
-    ///   - right: takes what arrives at the right end, `left` at the left.
-    public init(seed: UInt64, right: any NetworkDevice, left: any NetworkDevice) {
-        random = SeededRandom(seed: seed)
+    ///   - right: takes what arrives at the right end.
+    ///   - left: takes what arrives at the left end.
+    public convenience init(seed: UInt64, right: any NetworkDevice, left: any NetworkDevice) {
+        self.init(seed: seed)
+        lead(right: right, left: left)
+    }
+
+    public func lead(right: any NetworkDevice, left: any NetworkDevice) {
         ends = [.toRight: right, .toLeft: left]
         connect()
     }
@@ -102,6 +110,16 @@ public final class DevicePath {
         case .corrupt(let chance):
             return Corruption(chance, fixesChecksum: false, random: random, counter: counter)
         case .tamper(let chance): return Corruption(chance, fixesChecksum: true, random: random, counter: counter)
+        case .stripENO(let choice): return ENOStripper(choice, counter: counter)
+        case .stripMPTCP(let choice): return MPTCPStripper(choice, counter: counter)
+        case .clearOptions(let all): return OptionClearer(clearsAll: all, counter: counter)
+        case .clampMSS(let size): return MSSClamp(size, counter: counter)
+        case .split(let size): return Splitter(size, counter: counter)
+        case .coalesce(let limit): return Joiner(limit: limit, counter: counter)
+        case .renumber: return Renumberer(random: random, counter: counter)
+        case .mtu(let mtu, let isSilent): return NarrowLink(mtu, isSilent: isSilent, counter: counter)
+        case .proxyAck: return ProxyAck(counter: counter)
+        case .synProxy(let size): return SYNProxy(size: size, random: random, counter: counter)
         }
     }
 }
@@ -119,6 +137,16 @@ extension DeviceSpecification {
         case .duplicate: "duplicate"
         case .corrupt: "corrupt"
         case .tamper: "tamper"
+        case .stripENO: "strip-eno"
+        case .stripMPTCP: "strip-mptcp"
+        case .clearOptions: "clear-options"
+        case .clampMSS: "clamp-mss"
+        case .split: "split"
+        case .coalesce: "coalesce"
+        case .renumber: "renumber"
+        case .mtu: "mtu"
+        case .proxyAck: "proxy-ack"
+        case .synProxy: "syn-proxy"
         }
     }
 }

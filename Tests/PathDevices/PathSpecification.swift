@@ -23,6 +23,16 @@ public enum DeviceSpecification: Sendable, Hashable {
     case duplicate(Double)
     case corrupt(Double)
     case tamper(Double)
+    case stripENO(SegmentChoice)
+    case stripMPTCP(SegmentChoice)
+    case clearOptions(all: Bool)
+    case clampMSS(Int)
+    case split(Int)
+    case coalesce(limit: Int)
+    case renumber
+    case mtu(Int, isSilent: Bool)
+    case proxyAck
+    case synProxy(size: Int)
 }
 
 /// The devices that packets of one direction pass, in order.

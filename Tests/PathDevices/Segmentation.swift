@@ -4,6 +4,7 @@ public import PacketWire
 public enum Segmentation {
     /// Cuts the data at the given places; FIN and PSH stay with the last piece.
     public static func cut(_ packet: WirePacket, _ parsed: TCPPacket, at places: [Int]) -> [WirePacket] {
+        guard packet.isIntact(parsed) else { return [packet] }
         let options = TCPOptions(parsed, of: packet.bytes.span)
         let edges = [0] + places + [parsed.payload.count]
         return zip(edges, edges.dropFirst()).map { start, end in
@@ -34,7 +35,7 @@ public enum Segmentation {
             a.source == b.source, a.destination == b.destination, a.sequence + a.payload.count == b.sequence,
             a.acknowledgment == b.acknowledgment, a.window == b.window, !a.payload.isEmpty, !b.payload.isEmpty,
             a.flags.isDisjoint(with: [.syn, .fin, .rst, .urg, .psh]), b.flags.isDisjoint(with: [.syn, .rst, .urg]),
-            first.bytes[a.options] == second.bytes[b.options]
+            first.bytes[a.options] == second.bytes[b.options], first.isIntact(a), second.isIntact(b)
         else { return nil }
         let size = first.segmentSize ?? a.payload.count
         let isCutShort = a.payload.count % size != 0

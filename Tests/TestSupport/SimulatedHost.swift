@@ -31,6 +31,8 @@ public final class SimulatedHost {
     private var plainFlows: Set<FlowTuple> = []
     private var nextNumber: UInt32 = 0
     private var nextReconciliation: Instant
+    /// What the kernel's routes take, and since when, where that is less than the device does.
+    private var routes: [IPAddress: (mtu: Int, since: Instant)] = [:]
     private var random: SeededRandom
     private var isSettling = false
 
@@ -66,6 +68,7 @@ public final class SimulatedHost {
     }
 
     private func install(_ socket: KernelTCP, _ plan: ApplicationPlan) {
+        if let route = routes[socket.tuple.remote.address] { socket.pathMTU = route.mtu }
         sockets[socket.tuple] = socket
         allSockets.append(socket)
         applications.append(Application(plan, socket: socket, random: random.fork(), now: now))
@@ -142,7 +145,9 @@ public final class SimulatedHost {
     private func sendFromKernel(_ packet: WirePacket) {
         network.trace.note(network.time, "\(name) K> \(Trace.describe(packet))")
         let tuple = packet.parsed.map { FlowTuple(local: $0.source, remote: $0.destination) }
-        if !enqueue(packet, .outbound, tuple) { egress?.transmit(packet, on: network) }
+        if !enqueue(packet, .outbound, tuple), fitsRoute(packet, isOurs: false) {
+            egress?.transmit(packet, on: network)
+        }
     }
 
     public func receiveFromWire(_ packet: WirePacket) {
@@ -161,7 +166,8 @@ public final class SimulatedHost {
         let id = PacketID(queue: 0, number: nextNumber)
         pending[id] = Pending(packet: packet, direction: direction, tuple: tuple)
         let metadata = PacketMetadata(
-            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3, mtu: mtu,
+            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3,
+            mtu: direction == .outbound ? announcedRoute(packet) : mtu,
             isChecksumVerified: packet.hasPartialChecksum)
         output.reset()
         engine?.receive(packet.bytes.span, metadata, now: now, into: &output)
@@ -235,14 +241,52 @@ public final class SimulatedHost {
             packet.hasPartialChecksum = packet.segmentSize != nil && found.direction == .outbound
             packet.isForged = false
         }
-        if found.direction == .inbound { return deliver(packet) }
+        if found.direction == .inbound { return deliver(packet, isTranslated: replacement != nil) }
+        guard fitsRoute(packet, isOurs: replacement != nil) else { return }
         egress?.transmit(packet, on: network)
+    }
+
+    // MARK: Routes
+
+    /// What the kernel says of the route of an outbound packet: an answer may be some milliseconds old.
+    private func announcedRoute(_ packet: WirePacket) -> Int {
+        guard let remote = packet.parsed?.destination.address, let route = routes[remote] else { return mtu }
+        return now.milliseconds(since: route.since) < 20 ? mtu : route.mtu
+    }
+
+    /// The kernel lets nothing of its own leave that is longer than the route takes.
+    private func fitsRoute(_ packet: WirePacket, isOurs: Bool) -> Bool {
+        guard let parsed = packet.parsed, let route = routes[parsed.destination.address] else { return true }
+        let length = packet.segmentSize.map { parsed.payload.lowerBound + $0 } ?? packet.bytes.count
+        if length > route.mtu, isOurs, packet.segmentSize == nil {
+            violations.append("a verdict of \(length) bytes where the route takes \(route.mtu)")
+        }
+        return length <= route.mtu
+    }
+
+    private func deliverError(_ bytes: [UInt8], isTranslated: Bool) {
+        guard let error = ICMPError(parsing: bytes.span), error.hasValidChecksum(in: bytes.span), let told = error.mtu,
+            let socket = sockets[FlowTuple(local: error.source, remote: error.destination)]
+        else { return }
+        guard socket.isUnderWay(error.sequence) else {
+            if isTranslated, socket.state != .closed {
+                violations.append("an error about \(error.sequence.rawValue), not under way")
+            }
+            return
+        }
+        network.trace.note(network.time, "\(name) <K path MTU \(told)")
+        // Linux takes no notice, or allows fragmentation, below these.
+        guard told >= (error.isIPv6 ? 1280 : 552) else { return }
+        let remote = error.destination.address
+        guard told < routes[remote]?.mtu ?? mtu else { return }
+        routes[remote] = (told, now)
+        for (tuple, socket) in sockets where tuple.remote.address == remote { socket.reducePath(to: told, now: now) }
     }
 
     // MARK: The kernel's side
 
-    private func deliver(_ packet: WirePacket) {
-        guard let parsed = packet.parsed else { return }
+    private func deliver(_ packet: WirePacket, isTranslated: Bool = false) {
+        guard let parsed = packet.parsed else { return deliverError(packet.bytes, isTranslated: isTranslated) }
         network.trace.note(network.time, "\(name) <K \(Trace.describe(packet))")
         let tuple = FlowTuple(local: parsed.destination, remote: parsed.source)
         if let socket = sockets[tuple], socket.state != .closed {

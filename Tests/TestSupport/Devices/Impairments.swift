@@ -17,6 +17,8 @@ public struct PathConditions: Sendable {
     public var rate = 0
     /// Handshake segments lost at most: more and the engine rightly gives up on ENO.
     public var lossesOfSYN = 1
+    /// Losses at chosen places, beside those by chance.
+    public var plannedLosses: [PlannedLoss] = []
     /// Whether MP_CAPABLE SYNs and their answers always arrive: a stranger gets ENO in the first of them only.
     public var sparesCapable = false
 

@@ -52,6 +52,8 @@ extension KernelTCP {
             start = end
         } while start < range.upperBound
         sndNxt = range.upperBound
+        // A dialogue: what answers carries the acknowledgement.
+        if let lastDataArrival, now.milliseconds(since: lastDataArrival) < 40 { quickAcks = 0 }
         emitRange(range, mapping: mapping, now)
     }
 
@@ -89,6 +91,7 @@ extension KernelTCP {
         if random.chance(configuration.reboundaryRate) { last = mergeable(from: index) }
         if last > index || count != scoreboard.segments.count { note(.otherBoundaries) }
         let segments = scoreboard.segments
+        undo?.retransmissions += last - index + 1
         for position in index...last {
             scoreboard.segments[position].isRetransmitted = segments[position].isLost
             scoreboard.segments[position].wasRetransmitted = true

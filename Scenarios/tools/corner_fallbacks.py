@@ -1,0 +1,101 @@
+"""Openings that may end in ordinary TCP: Fast Open on at both ends, SYNs that are lost or cross. See corners.py."""
+import functools
+import socket
+
+from pair import PATTERN, case, outcome, read_pattern, send_pattern, state, until
+
+CASES = []
+case = functools.partial(case, CASES)
+FASTOPEN, FASTOPEN_CONNECT = socket.TCP_FASTOPEN, 30
+
+
+@case(slow=4)
+def lost_syns(w):
+    """the first SYN, then the first SYN-ACK of another connection, is lost"""
+    for words in (w.to_b(), w.to_a()):
+        listener = w.listener()
+        lost = w.rule(*words)
+        c = w.client()
+        w.connect(c)
+        w.say(lost.met())
+        w.lift(lost)
+        s, _ = listener.accept()
+        s.settimeout(20)
+        listener.close()
+        w.exchange(c, s)
+        s.close()
+
+
+@case("TCP", slow=2)
+def simultaneous_open(w):
+    """both ends open to each other, and their SYNs cross"""
+    ends = {"a": w.socket("a", port=w.port), "b": w.socket("b", port=w.port)}
+    lost = [w.rule("--syn", *w.to_b())]
+    for host, other in ("a", "b"), ("b", "a"):
+        ends[host].setblocking(False)
+        ends[host].connect_ex((w.address[other], w.port))
+    w.say(lost[0].met(2))
+    w.lift(*lost)
+    w.say("open", until(lambda: all(state(end) == "ESTAB" for end in ends.values()), 15, 0.05))
+    for end in ends.values():
+        end.settimeout(20)
+    send_pattern(ends["a"], 3000)
+    w.say(*read_pattern(ends["b"], most=3000))
+    send_pattern(ends["b"], 3000)
+    w.say(*read_pattern(ends["a"], most=3000))
+    ends["a"].close()
+    w.say(*read_pattern(ends["b"]))
+
+
+def fast_open(w, how, count, words=()):
+    """Connections whose first data may ride on the SYN: what was sent arrives once."""
+    listener = w.listener((socket.IPPROTO_TCP, FASTOPEN, 16))
+    for turn in range(4):
+        lost = w.rule(*w.to_b(), "--syn", *words) if words else None
+        c = w.client()
+        if how == "sendto":
+            c.setblocking(True)
+            w.say(c.sendto(PATTERN[:count], socket.MSG_FASTOPEN, (w.address["b"], w.port)))
+        else:
+            c.setblocking(True)
+            c.setsockopt(socket.IPPROTO_TCP, FASTOPEN_CONNECT, 1)
+            c.connect((w.address["b"], w.port))
+            w.say(c.send(PATTERN[:count]))
+        c.settimeout(20)
+        if lost:
+            lost.met()
+            w.lift(lost)
+        s, _ = listener.accept()
+        s.settimeout(20)
+        w.sockets.append(s)
+        send_pattern(c, 3000, count)
+        c.shutdown(socket.SHUT_WR)
+        w.say(turn, *read_pattern(s))
+        send_pattern(s, 500)
+        s.close()
+        w.say(*read_pattern(c))
+        c.close()
+
+
+@case()
+def fast_open_message(w):
+    """Fast Open by MSG_FASTOPEN: a cookie is asked for, then used"""
+    fast_open(w, "sendto", 600)
+
+
+@case()
+def fast_open_connect(w):
+    """Fast Open by TCP_FASTOPEN_CONNECT"""
+    fast_open(w, "connect", 600)
+
+
+@case()
+def fast_open_much(w):
+    """Fast Open with more data than a SYN takes"""
+    fast_open(w, "sendto", 5000)
+
+
+@case(slow=9)
+def fast_open_lost(w):
+    """Fast Open, and the SYN with data is lost"""
+    fast_open(w, "sendto", 600, ("-m", "length", "--length", "200:"))
