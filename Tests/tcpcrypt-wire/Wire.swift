@@ -131,8 +131,10 @@ final class Wire {
 }
 
 extension WirePacket {
-    /// Whether this is no IP packet of the hosts' traffic but ARP or IPv6 neighbour discovery (RFC 4861).
+    /// Whether this is no IP packet of the hosts' traffic but ARP, IPv6 neighbour discovery (RFC 4861) or a multicast
+    /// report.
     fileprivate var isLinkControl: Bool {
+        guard link.destination >> 40 & 1 == 0 else { return true }
         switch link.type {
         case 0x0800: return bytes.count < 20
         case 0x86dd:
