@@ -227,7 +227,7 @@ extension Flow {
         }
 
         let isFIN = packet.flags.contains(.fin) && send.finK == end
-        let start = max(send.map.w(startingAt: first), send.retransmittableW)
+        let start = withUnheardProof(max(send.map.w(startingAt: first), send.retransmittableW))
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
         let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
         let options = outboundOptions(kernelOptions, limit: limit)
@@ -241,6 +241,13 @@ extension Flow {
             // probe does.
             if !isNew { injectProbe(now: arrival.now, &output) }
         }
+    }
+
+    /// Until the peer has been heard, the empty frame of the third ACK goes with what follows it too: a third ACK that is lost costs
+    /// TCP nothing.
+    private func withUnheardProof(_ start: Int) -> Int {
+        guard needsENO, isOpener, let owned = send.engineOwned.first, owned.upperBound == start else { return start }
+        return max(owned.lowerBound, send.retransmittableW)
     }
 
     private var hasQueuedFIN: Bool { send.finK != nil || send.backlog.last?.isFIN == true }
