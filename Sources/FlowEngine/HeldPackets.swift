@@ -88,6 +88,19 @@ struct HeldPackets: Sendable {
         return false
     }
 
+    /// Where the first packet begins that reaches beyond `w`; `w` if none begins before it.
+    func start(covering w: Int) -> Int {
+        let index = packets.firstIndexSorted { $0.w.upperBound > w }
+        return index < packets.count ? min(w, packets[index].w.lowerBound) : w
+    }
+
+    /// Whether what ends at `w` seems to be the last that the sender has.
+    func looksLast(endingAt w: Int, fullSize: Int) -> Bool {
+        let index = packets.firstIndexSorted { $0.w.upperBound >= w }
+        guard index < packets.count, packets[index].w.upperBound == w else { return false }
+        return packets[index].packet.flags.contains(.psh) || packets[index].w.count < fullSize
+    }
+
     // MARK: In and out
 
     /// Takes a packet in.
