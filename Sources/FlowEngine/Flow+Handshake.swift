@@ -129,6 +129,29 @@ struct SYNOffer: Sendable {
     var sack = false
 }
 
+extension Flow {
+    /// The window the local kernel is told where the peer, which counts in W, acknowledges `acknowledged` and offers `field`:
+    /// what fits once it is in frames. Data beyond that would wait here, sent as the kernel believes; what it saw acknowledged
+    /// of it after a timeout would make the kernel take the timeout for spurious (F-RTO, RFC 5682), again and again.
+    ///
+    /// What was told is not taken back, and repeated acknowledgements tell the same.
+    func kernelWindow(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
+        let offered = Int(field) << header.remoteScale
+        if acknowledged + offered > header.toldEdge.w {
+            let room = max(0, acknowledged + offered - send.nextW)
+            let segment = max(1, segmentLimit(Self.usualOptions))
+            let data = room - (room + segment - 1) / segment * Frame.overhead
+            header.toldEdge = (acknowledged + offered, max(header.toldEdge.k, send.nextK + max(0, data)))
+        }
+        let told = min(offered, header.toldEdge.k - send.map.k(acknowledgedBy: acknowledged))
+        // A window too small for a frame is none to the kernel, but one that opens by itself.
+        return max(min(field, 1), UInt16(clamping: max(0, told) >> header.remoteScale))
+    }
+
+    /// Timestamps, aligned.
+    private static let usualOptions = 12
+}
+
 extension HeaderMemory {
     /// Three quarters of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and
     /// a receiver of MPTCP that runs out of it before a hole is filled comes to a stop. With half of it the kernel would never offer

@@ -207,7 +207,7 @@ extension Flow {
         var fields = TCPHeader(
             sequence: inOrigin.sequence(at: k.lowerBound),
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
-            window: packet.window)
+            window: kernelWindow(acknowledged, packet.window))
         mark(&fields, k: k, fin: fin)
         packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)
         return start..<start + count
