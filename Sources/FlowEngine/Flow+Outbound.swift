@@ -32,6 +32,7 @@ extension Flow {
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateOutbound(bytes, arrival, &output)
+            if isFinished { retire(arrival.now) }
         }
     }
 
@@ -68,11 +69,16 @@ extension Flow {
 
     /// Keeps what packets of our own need to look like the kernel's.
     private func remember(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ arrival: Arrival) {
-        header.window = mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
+        header.window = offeredWindow(packet)
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         notePath(arrival.metadata, arrival.now)
         header.note(timestamps: options, arrival.now)
+    }
+
+    /// The local kernel's window as the peer is told of it.
+    func offeredWindow(_ packet: TCPPacket) -> UInt16 {
+        mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
     }
 
     // MARK: Pure acknowledgements
@@ -113,15 +119,11 @@ extension Flow {
 
     /// W range (empty) of a pure acknowledgement that the kernel sent with K sequence `k`.
     private func pureAckW(_ k: Int) -> Range<Int> {
-        let w: Int
-        if k >= send.nextK {
-            w = send.sentW
-        } else if k < send.acknowledgedK {
-            // Keep-alives and zero-window probes use the byte before the oldest unacknowledged one.
-            w = send.acknowledgedW - (send.acknowledgedK - k)
-        } else {
-            w = send.map.w(startingAt: k)
-        }
+        // Between the two stands a kernel that finds its data beyond a window that has shrunk. What it acknowledges would be ignored
+        // there by a peer that has taken that data.
+        guard k < send.acknowledgedK else { return send.sentW..<send.sentW }
+        // Keep-alives and zero-window probes use the byte before the oldest unacknowledged one.
+        let w = send.acknowledgedW - (send.acknowledgedK - k)
         return w..<w
     }
 
@@ -204,6 +206,7 @@ extension Flow {
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
         }
+        heldOutbound = []
     }
 
     // MARK: Data
@@ -227,7 +230,7 @@ extension Flow {
         }
 
         let isFIN = packet.flags.contains(.fin) && send.finK == end
-        let start = max(send.map.w(startingAt: first), send.retransmittableW)
+        let start = withUnheardProof(max(send.map.w(startingAt: first), send.retransmittableW))
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
         let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
         let options = outboundOptions(kernelOptions, limit: limit)
@@ -241,6 +244,13 @@ extension Flow {
             // probe does.
             if !isNew { injectProbe(now: arrival.now, &output) }
         }
+    }
+
+    /// Until the peer has been heard, the empty frame of the third ACK goes with what follows it too: a third ACK that is lost costs
+    /// TCP nothing.
+    private func withUnheardProof(_ start: Int) -> Int {
+        guard needsENO, isOpener, let owned = send.engineOwned.first, owned.upperBound == start else { return start }
+        return max(owned.lowerBound, send.retransmittableW)
     }
 
     private var hasQueuedFIN: Bool { send.finK != nil || send.backlog.last?.isFIN == true }
@@ -336,7 +346,7 @@ extension Flow {
             let isDone = sealed == first.data.count
             first.data = first.data.dropFirst(sealed)
             first.k += sealed
-            if isDone { send.backlog.removeFirst() } else { send.backlog[0] = first }
+            if isDone { send.dropFirstOfBacklog() } else { send.backlog[0] = first }
             injectBacklog(w, fin: isFIN, like: first, &output)
             if !isDone { return }
         }
