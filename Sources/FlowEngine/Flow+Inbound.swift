@@ -284,7 +284,8 @@ extension Flow {
     }
 
     /// Before a subflow is fully established, a packet without the MPTCP option that the kernel waits for makes it fall back or
-    /// reset (DESIGN.md section 5): those without data stop here. Data without it means that the peer has fallen back.
+    /// reset (DESIGN.md section 5): those without data stop here. Data without it, or the acknowledgement of data, means that the peer
+    /// has fallen back.
     private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
         guard mptcp != nil else { return true }
         if isEmpty { options.dropMPTCPDataLength() }
@@ -293,7 +294,7 @@ extension Flow {
     }
 
     private func completesHandshake(_ options: borrowing TCPOptions) -> Bool {
-        if isOpener { return options.contains(TCPOptionKind.mptcp) }
+        if isOpener { return options.contains(TCPOptionKind.mptcp) || (!isJoin && send.acknowledgedK > 0) }
         if isJoin { return options.mayBeJoin }
         guard case .capableACK = options.mptcpOption(isSYN: false) else { return false }
         return true
