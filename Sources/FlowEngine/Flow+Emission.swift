@@ -167,7 +167,8 @@ extension Flow {
     /// Pieces of the first frame are acknowledged before our kernel has seen anything of it. To the peer's kernel an acknowledgement
     /// without MPTCP would be a fallback: this one acknowledges no data of the connection, as a kernel's own would.
     private func appendDataAck(to options: inout TCPOptions) {
-        guard let key = mptcp?.remoteKey, !isOpener, !isJoin, !kernelEstablished, receive.promisedW > receive.nextW else {
+        guard let key = mptcp?.remoteKey, !isOpener, !isJoin, !kernelEstablished, receive.promisedW > receive.nextW
+        else {
             return
         }
         let next = MPTCPTracker.initialDataSequence(of: key, host.crypto) &+ 1

@@ -68,7 +68,10 @@ extension Flow {
     private func hear(
         _ packet: TCPPacket, _ options: borrowing TCPOptions, _ acknowledged: Int, _ output: inout Output
     ) {
-        if acknowledged > 0 || !packet.payload.isEmpty { needsENO = false }
+        if acknowledged > 0 || !packet.payload.isEmpty {
+            needsENO = false
+            handshakeACK = nil
+        }
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
@@ -95,9 +98,7 @@ extension Flow {
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
         armRedeliveryTimer(now)
-        if isFinished && removalDeadline == nil {
-            removalDeadline = now.adding(milliseconds: FlowTime.finished)
-        }
+        if isFinished { retire(now) }
     }
 
     // MARK: Acceptance
@@ -206,7 +207,7 @@ extension Flow {
         var fields = TCPHeader(
             sequence: inOrigin.sequence(at: k.lowerBound),
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
-            window: packet.window)
+            window: kernelWindow(acknowledged, packet.window))
         mark(&fields, k: k, fin: fin)
         packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)
         return start..<start + count

@@ -212,6 +212,8 @@ struct HeaderMemory {
     var localWindow = 0
     /// The peer's latest window field.
     var remoteWindow: UInt16 = 0
+    /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
+    var toldEdge = (w: 0, k: 0)
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0

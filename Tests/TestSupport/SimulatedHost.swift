@@ -57,6 +57,9 @@ public final class SimulatedHost {
         engine = Engine(configuration: configuration, crypto: crypto, random: random)
     }
 
+    /// Tells the engine that its kernel tries how long segments may be.
+    public func tellProbing() { engine?.kernelProbesPaths = true }
+
     public var hasEngine: Bool { engine != nil }
     public var pendingCount: Int { pending.count }
     public func connections() -> [ConnectionReport] { engine?.connections() ?? [] }
