@@ -32,7 +32,23 @@ public final class SimulatedHost {
     private var nextNumber: UInt32 = 0
     private var nextReconciliation: Instant
     /// What the kernel's routes take, and since when, where that is less than the device does.
-    private var routes: [IPAddress: (mtu: Int, since: Instant)] = [:]
+    private var routes: [Route: (mtu: Int, since: Instant)] = [:]
+
+    /// Every address has a device and routes of its own.
+    private struct Route: Hashable {
+        var local: IPAddress
+        var remote: IPAddress
+
+        init(_ tuple: FlowTuple) {
+            local = tuple.local.address
+            remote = tuple.remote.address
+        }
+
+        init(_ packet: TCPPacket) {
+            local = packet.source.address
+            remote = packet.destination.address
+        }
+    }
     private var random: SeededRandom
     private var isSettling = false
 
@@ -68,7 +84,7 @@ public final class SimulatedHost {
     }
 
     private func install(_ socket: KernelTCP, _ plan: ApplicationPlan) {
-        if let route = routes[socket.tuple.remote.address] { socket.pathMTU = route.mtu }
+        if let route = routes[Route(socket.tuple)] { socket.pathMTU = route.mtu }
         sockets[socket.tuple] = socket
         allSockets.append(socket)
         applications.append(Application(plan, socket: socket, random: random.fork(), now: now))
@@ -250,13 +266,13 @@ public final class SimulatedHost {
 
     /// What the kernel says of the route of an outbound packet: an answer may be some milliseconds old.
     private func announcedRoute(_ packet: WirePacket) -> Int {
-        guard let remote = packet.parsed?.destination.address, let route = routes[remote] else { return mtu }
+        guard let parsed = packet.parsed, let route = routes[Route(parsed)] else { return mtu }
         return now.milliseconds(since: route.since) < 20 ? mtu : route.mtu
     }
 
     /// The kernel lets nothing of its own leave that is longer than the route takes.
     private func fitsRoute(_ packet: WirePacket, isOurs: Bool) -> Bool {
-        guard let parsed = packet.parsed, let route = routes[parsed.destination.address] else { return true }
+        guard let parsed = packet.parsed, let route = routes[Route(parsed)] else { return true }
         let length = packet.segmentSize.map { parsed.payload.lowerBound + $0 } ?? packet.bytes.count
         if length > route.mtu, isOurs, packet.segmentSize == nil {
             violations.append("a verdict of \(length) bytes where the route takes \(route.mtu)")
@@ -277,10 +293,10 @@ public final class SimulatedHost {
         network.trace.note(network.time, "\(name) <K path MTU \(told)")
         // Linux takes no notice, or allows fragmentation, below these.
         guard told >= (error.isIPv6 ? 1280 : 552) else { return }
-        let remote = error.destination.address
-        guard told < routes[remote]?.mtu ?? mtu else { return }
-        routes[remote] = (told, now)
-        for (tuple, socket) in sockets where tuple.remote.address == remote { socket.reducePath(to: told, now: now) }
+        let route = Route(socket.tuple)
+        guard told < routes[route]?.mtu ?? mtu else { return }
+        routes[route] = (told, now)
+        for (tuple, socket) in sockets where Route(tuple) == route { socket.reducePath(to: told, now: now) }
     }
 
     // MARK: The kernel's side
