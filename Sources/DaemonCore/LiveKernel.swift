@@ -19,7 +19,8 @@ struct LiveKernel: PacketKernel, ~Copyable {
     private var missed: Set<FlowTuple> = []
 
     init(
-        main: consuming QueueSocket, strangers: consuming QueueSocket, syn: consuming QueueSocket, injector: consuming PacketInjector,
+        main: consuming QueueSocket, strangers: consuming QueueSocket, syn: consuming QueueSocket,
+        injector: consuming PacketInjector,
         sockets: consuming SocketDiagnostics, events: EventLog
     ) {
         self.main = main

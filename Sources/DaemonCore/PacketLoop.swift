@@ -48,6 +48,7 @@ struct PacketLoop: ~Copyable {
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
         // Before the first packet: the rules of the earlier daemon lead its flows into our queues at once.
         self.engine.condemn(self.executor.journal.condemned, now: now)
+        self.engine.kernelProbesPaths = ProbingSetting.isOn
     }
 
     /// Serves until ``end()``, or until a queue fails.
@@ -121,7 +122,9 @@ extension PacketLoop {
     private mutating func pathMTU(_ packet: QueuedPacket) -> Int {
         let device = interfaces.mtu(packet.outputInterface, now: now.nanoseconds)
         // What a kernel answers to strangers carries no data, and the route is another one for each.
-        guard executor.isEncrypted(packet.mark) || packet.payload.count > Self.smallest, let addresses = IPAddress.pair(in: buffer.payload(of: packet)) else { return device }
+        guard executor.isEncrypted(packet.mark) || packet.payload.count > Self.smallest,
+            let addresses = IPAddress.pair(in: buffer.payload(of: packet))
+        else { return device }
         let route = routes.mtu(
             from: addresses.source, to: addresses.destination, interface: packet.outputInterface,
             mark: executor.foreign(packet.mark),
@@ -177,6 +180,7 @@ extension PacketLoop {
 
     /// Forgets idle flows whose socket is gone.
     mutating func reconcile(_ survey: SocketSurvey) {
+        engine.kernelProbesPaths = ProbingSetting.isOn
         engine.reconcile(sockets: survey.tuples, now: now, into: &output)
         executeOutput()
     }

@@ -29,7 +29,8 @@ extension Flow {
         header.usesTimestamps = local.timestamps && remote.timestamps
         header.usesSACK = local.sack && remote.sack
         header.wireMSS = max(Self.leastMSS, min(header.localMSS, header.remoteMSS))
-        header.window = UInt16(clamping: header.localWindow >> header.localScale)
+        let window = UInt16(clamping: header.localWindow >> header.localScale)
+        header.window = mptcp == nil ? window : HeaderMemory.frugalWindow(window)
     }
 
     /// The least MSS that is obeyed. One of a few bytes would make a packet of every few bytes of ciphertext, as Linux's
@@ -57,6 +58,13 @@ extension Flow {
         else { return }
         header.localMSS = header.mtu - headers
         options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
+    }
+
+    /// The header of a SYN with the window that the peer is going to be told of: the edge must not move back later.
+    func offeringWindow(_ packet: TCPPacket) -> TCPHeader {
+        var fields = TCPHeader(packet)
+        fields.window = offeredWindow(packet)
+        return fields
     }
 
     /// Writes a handshake segment anew with other options and no data.
@@ -145,9 +153,10 @@ extension Flow {
 }
 
 extension HeaderMemory {
-    /// Half of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and a
-    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop. The right edge never moves back by that.
-    static func frugalWindow(_ window: UInt16) -> UInt16 { window / 2 + window % 2 }
+    /// Three quarters of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and
+    /// a receiver of MPTCP that runs out of it before a hole is filled comes to a stop. With half of it the kernel would never offer
+    /// more: it doubles what a round trip brought. That of the SYN is cut as well, so that the right edge does not move back.
+    static func frugalWindow(_ window: UInt16) -> UInt16 { window - window / 4 }
 
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }

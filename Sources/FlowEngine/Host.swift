@@ -11,6 +11,8 @@ final class Host {
     var sessions: SessionCache
     var pending: PendingVerdicts
     var paths = PathMTUs()
+    /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
+    var kernelProbesPaths = false
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
     var keyExchanges: RateLimit
     /// Resets for whoever is wrong here.
@@ -23,6 +25,8 @@ final class Host {
 
     /// Session secrets a peer may be ahead of us: lost connections in a row.
     static let sessionLookAhead = 16
+    /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
+    static let mostSessions = 32_768
 
     init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         self.configuration = configuration
@@ -33,6 +37,7 @@ final class Host {
         // More at once, for a crowd that comes back after a restart.
         keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
         sessions = SessionCache(
-            limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
+            limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
+            crypto: crypto)
     }
 }

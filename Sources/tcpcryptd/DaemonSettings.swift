@@ -52,7 +52,8 @@ struct DaemonSettings: Equatable {
         strangerQueue = UInt16(
             clamping: try reader.integer("stranger_queue", in: 0...65_535, default: Int(strangerQueue)))
         if [mainQueue, synQueue].contains(strangerQueue) {
-            throw reader.bad("stranger_queue", "another queue than main_queue (\(mainQueue)) and syn_queue (\(synQueue))")
+            throw reader.bad(
+                "stranger_queue", "another queue than main_queue (\(mainQueue)) and syn_queue (\(synQueue))")
         }
         markBit = try reader.integer("mark_bit", in: 0...29, default: markBit)
         logLevel = try reader.choice("log_level", Self.levelNames, default: logLevel)

@@ -156,7 +156,9 @@ import Testing
         let pending = { pair.server.engine.host.pending }
         #expect(pending().unproven.load.packets == 1 && pending().outbound.load.packets == 1)
         pair.server.advance(milliseconds: 61_000)
-        #expect(pending().unproven.load.packets == 0 && pending().outbound.load.packets == 0 && pending().proven.load.packets == 0)
+        #expect(
+            pending().unproven.load.packets == 0 && pending().outbound.load.packets == 0
+                && pending().proven.load.packets == 0)
     }
 }
 

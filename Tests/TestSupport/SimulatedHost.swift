@@ -4,6 +4,12 @@ public import Tcpcrypt
 
 /// A host: sockets of a modelled kernel, applications, and an engine between them and the wire, or none.
 public final class SimulatedHost {
+    /// One path of several between two hosts.
+    fileprivate struct Route: Hashable {
+        var local: IPAddress
+        var remote: IPAddress
+    }
+
     private struct Pending {
         var packet: WirePacket
         var direction: Direction
@@ -33,22 +39,6 @@ public final class SimulatedHost {
     private var nextReconciliation: Instant
     /// What the kernel's routes take, and since when, where that is less than the device does.
     private var routes: [Route: (mtu: Int, since: Instant)] = [:]
-
-    /// Every address has a device and routes of its own.
-    private struct Route: Hashable {
-        var local: IPAddress
-        var remote: IPAddress
-
-        init(_ tuple: FlowTuple) {
-            local = tuple.local.address
-            remote = tuple.remote.address
-        }
-
-        init(_ packet: TCPPacket) {
-            local = packet.source.address
-            remote = packet.destination.address
-        }
-    }
     private var random: SeededRandom
     private var isSettling = false
 
@@ -67,6 +57,9 @@ public final class SimulatedHost {
         engine = Engine(configuration: configuration, crypto: crypto, random: random)
     }
 
+    /// Tells the engine that its kernel tries how long segments may be.
+    public func tellProbing() { engine?.kernelProbesPaths = true }
+
     public var hasEngine: Bool { engine != nil }
     public var pendingCount: Int { pending.count }
     public func connections() -> [ConnectionReport] { engine?.connections() ?? [] }
@@ -84,7 +77,9 @@ public final class SimulatedHost {
     }
 
     private func install(_ socket: KernelTCP, _ plan: ApplicationPlan) {
-        if let route = routes[Route(socket.tuple)] { socket.pathMTU = route.mtu }
+        if let route = routes[Route(local: socket.tuple.local.address, remote: socket.tuple.remote.address)] {
+            socket.pathMTU = route.mtu
+        }
         sockets[socket.tuple] = socket
         allSockets.append(socket)
         applications.append(Application(plan, socket: socket, random: random.fork(), now: now))
@@ -293,10 +288,13 @@ public final class SimulatedHost {
         network.trace.note(network.time, "\(name) <K path MTU \(told)")
         // Linux takes no notice, or allows fragmentation, below these.
         guard told >= (error.isIPv6 ? 1280 : 552) else { return }
-        let route = Route(socket.tuple)
+        let route = Route(local: error.source.address, remote: error.destination.address)
         guard told < routes[route]?.mtu ?? mtu else { return }
         routes[route] = (told, now)
-        for (tuple, socket) in sockets where Route(tuple) == route { socket.reducePath(to: told, now: now) }
+        for (tuple, socket) in sockets
+        where Route(local: tuple.local.address, remote: tuple.remote.address) == route {
+            socket.reducePath(to: told, now: now)
+        }
     }
 
     // MARK: The kernel's side
@@ -332,5 +330,11 @@ public final class SimulatedHost {
             flags: isAck ? [.rst] : [.rst, .ack], window: 0)
         let bytes = PacketBuilder.packet(from: tuple.local, to: tuple.remote, header, checksum: .leftToKernel)
         sendFromKernel(WirePacket(bytes, hasPartialChecksum: true))
+    }
+}
+
+extension SimulatedHost.Route {
+    fileprivate init(_ packet: TCPPacket) {
+        self.init(local: packet.source.address, remote: packet.destination.address)
     }
 }
