@@ -72,9 +72,15 @@ let package = Package(
             name: "tcpcryptctl", dependencies: ["TcpcryptClient", "ControlProtocol", arguments],
             exclude: ["tcpcryptctl.8"], swiftSettings: house),
 
-        // Tests.
+        // Tests. What stands between hosts, simulated or real: pure, and its rim on real links.
+        .target(name: "PathDevices", dependencies: ["PacketWire"], path: "Tests/PathDevices", swiftSettings: house),
+        .target(name: "CPacketSocket", path: "Tests/CPacketSocket"),
+        .executableTarget(
+            name: "tcpcrypt-wire", dependencies: ["PathDevices", "PacketWire", "CPacketSocket", arguments],
+            path: "Tests/tcpcrypt-wire", swiftSettings: house),
+        .testTarget(name: "PathDevicesTests", dependencies: ["PathDevices", "PacketWire"], swiftSettings: house),
         .target(
-            name: "TestSupport", dependencies: ["FlowEngine", "PacketWire", "Tcpcrypt", deque],
+            name: "TestSupport", dependencies: ["FlowEngine", "PacketWire", "PathDevices", "Tcpcrypt", deque],
             path: "Tests/TestSupport", swiftSettings: house),
         .testTarget(name: "PacketWireTests", dependencies: ["PacketWire", "TestSupport"], swiftSettings: house),
         .testTarget(
@@ -86,7 +92,7 @@ let package = Package(
             swiftSettings: house),
         .testTarget(
             name: "SimulationTests",
-            dependencies: ["FlowEngine", "TestSupport", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
+            dependencies: ["FlowEngine", "TestSupport", "PathDevices", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
             swiftSettings: house),
         .testTarget(
             name: "NetfilterQueueTests", dependencies: ["NetfilterQueue", "PacketWire"], swiftSettings: house),

@@ -20,7 +20,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/tcpcrypt-$scenario.XXXXXX")
 chmod 755 "$tmp"
 namespaces=()
 jobs_started=()
-declare -A daemon_pid=() capture_pid=()
+declare -A daemon_pid=() capture_pid=() wire_pid=()
 passed=0 failed=0 skipped=0
 
 source "$root/Scenarios/topology.sh"

@@ -11,6 +11,10 @@
 #
 # one_path:   a  p1 10.71.1.1 --- r1 --- 10.72.1.1 p1  b           (the upper half of the picture)
 # direct:     a  p1 10.71.1.1 --------- 10.71.1.2 p1  b            (one wire, no router)
+# wired=1 before one of these three puts the impairment element (tcpcrypt-wire) in each path, next to a:
+#
+#             a  p1 --- left w1 right --- r1 --- b,  direct: a  p1 --- left w1 right --- p1  b
+#
 # chain MTU:  a  p1 --- r1 --- (MTU) --- r2 --- p1  b              (a narrow link in the middle: path MTU discovery)
 
 a4=10.71.1.1 b4=10.72.1.1 a6=fd71:1::1 b6=fd72:1::1
@@ -34,12 +38,66 @@ add_router() {
     on "$1" sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 }
 
-# link HOST DEVICE ADDRESS4 ADDRESS6 HOST DEVICE ADDRESS4 ADDRESS6
+# link HOST DEVICE ADDRESS4 ADDRESS6 HOST DEVICE ADDRESS4 ADDRESS6 [WIRE]: with a wire's number, over that wire.
 link() {
+    if [[ -n ${9:-} ]]; then wired_link "$@"; return; fi
     ip link add "$2" netns "$prefix-$1" type veth peer name "$6" netns "$prefix-$5"
     address "$1" "$2" "$3" "$4"
     address "$5" "$6" "$7" "$8"
 }
+
+wired_link() {
+    local wire=w$9 device
+    ip netns add "$prefix-$wire"
+    namespaces+=("$prefix-$wire")
+    # The wire itself is no host: it must say nothing of its own.
+    on "$wire" sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+    ip link add "$2" netns "$prefix-$1" type veth peer name left netns "$prefix-$wire"
+    ip link add "$6" netns "$prefix-$5" type veth peer name right netns "$prefix-$wire"
+    for device in left right; do ip -n "$prefix-$wire" link set "$device" mtu 65535 up; done
+    # What travels are segments with finished checksums, as on a real wire. The stacks still make super-packets.
+    on "$1" ethtool -K "$2" tso off gro off tx off >/dev/null 2>&1
+    on "$5" ethtool -K "$6" tso off gro off tx off >/dev/null 2>&1
+    address "$1" "$2" "$3" "$4"
+    address "$5" "$6" "$7" "$8"
+    wire_start "$9"
+}
+
+# wire_start NUMBER [SPEC...]: the element in namespace w<NUMBER>, with those devices in both directions.
+# In later calls `wire_set NUMBER both|to-right|to-left SPEC...`; right is away from a. `tcpcrypt-wire --help` lists devices.
+wire_start() {
+    local name=wire$1
+    if [[ -n ${wire_pid[$1]:-} ]]; then wire_set "$1" both "${@:2}"; return; fi
+    [[ -x $binaries/tcpcrypt-wire ]] || { not_ok "tcpcrypt-wire is built (./Scripts/build)"; exit 1; }
+    mkfifo "$tmp/$name.commands"
+    ip netns exec "$prefix-w$1" "$binaries/tcpcrypt-wire" left right --seed "${wire_seed:-1}" --both "${*:2}" \
+        <>"$tmp/$name.commands" >"$tmp/$name.out" 2>"$tmp/$name.err" &
+    wire_pid[$1]=$!
+    jobs_started+=("$!")
+    wait_for 10 grep -q ready "$tmp/$name.out" || { not_ok "wire $1 starts: $(<"$tmp/$name.err")"; exit 1; }
+}
+
+# wire_set NUMBER [to-right|to-left|both] SPEC...: other devices from now on (both directions unless said); they are in place when it returns.
+wire_set() {
+    local number=$1 direction=both
+    shift
+    case ${1:-} in to-right | to-left | both) direction=$1; shift ;; esac
+    [[ $(wire_ask "$number" "$direction $*") == set ]] || { not_ok "wire $number takes $direction $*: $(tail -n 1 "$tmp/wire$number.out")"; exit 1; }
+}
+
+# wire_count NUMBER EXPRESSION: over `d`, what the element counted: d['to_right']['loss'], packets, bytes, delivered and so on.
+# A device that was never there counts 0.
+wire_count() { wire_ask "$1" counters | json "$2"; }
+
+# One command and its one line of answer.
+wire_ask() {
+    local file=$tmp/wire$1.out lines
+    lines=$(wc -l <"$file")
+    printf '%s\n' "$2" >"$tmp/wire$1.commands"
+    wait_for 10 wire_answered "$file" "$lines" || return 1
+    tail -n 1 "$file"
+}
+wire_answered() { (($(wc -l <"$1") > $2)); }
 
 address() {
     ip -n "$prefix-$1" address add "$3" dev "$2"
@@ -51,7 +109,7 @@ address() {
 path() {
     local n=$1
     add_router "r$n"
-    link a "p$n" "10.71.$n.1/24" "fd71:$n::1/64" "r$n" toa "10.71.$n.254/24" "fd71:$n::fe/64"
+    link a "p$n" "10.71.$n.1/24" "fd71:$n::1/64" "r$n" toa "10.71.$n.254/24" "fd71:$n::fe/64" ${wired:+"$n"}
     link "r$n" tob "10.72.$n.254/24" "fd72:$n::fe/64" b "p$n" "10.72.$n.1/24" "fd72:$n::1/64"
     # a: to b's address on this path, and, from its own address on this path, to anything of b.
     ip -n "$prefix-a" route add "10.72.$n.0/24" via "10.71.$n.254"
@@ -92,7 +150,7 @@ two_paths() {
 direct() {
     add_host a
     add_host b
-    link a p1 10.71.1.1/24 fd71:1::1/64 b p1 10.71.1.2/24 fd71:1::2/64
+    link a p1 10.71.1.1/24 fd71:1::1/64 b p1 10.71.1.2/24 fd71:1::2/64 ${wired:+1}
     b4=10.71.1.2 b6=fd71:1::2
     mptcp_limits
 }
@@ -130,6 +188,21 @@ shape() {
         done
     done
 }
+
+# narrow ROUTER MTU: its routes both ways, as of a tunnel behind it; 0 for none. What is longer it refuses, with an ICMP error.
+narrow() {
+    local router=$1 mtu=$2 n=${1#r}
+    on "$router" ip route change "10.71.$n.0/24" dev toa mtu "$mtu"
+    on "$router" ip route change "10.72.$n.0/24" dev tob mtu "$mtu"
+    on "$router" ip -6 route change "fd71:$n::/64" dev toa metric 256 mtu "$mtu"
+    on "$router" ip -6 route change "fd72:$n::/64" dev tob metric 256 mtu "$mtu"
+}
+
+# forget_paths: what the kernels of a and b have learned of path MTUs.
+forget_paths() { local host; for host in a b; do on "$host" ip route flush cache; on "$host" ip -6 route flush cache; done; }
+
+# count_of HOST NAME: a counter of that host's kernel, by the name nstat has for it.
+count_of() { on "$1" nstat -asz "$2" | awk -v name="$2" '$1 == name { print $2 }'; }
 
 # strip ROUTER DEVICE OPTION MATCH...: a middlebox that blanks a TCP option in what it forwards out of DEVICE.
 strip() {

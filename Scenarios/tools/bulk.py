@@ -1,7 +1,7 @@
-"""bulk.py (listen PORT | connect ADDRESS PORT) BYTES [--mptcp] [--v6] [--one-way]: sends and receives at once.
+"""bulk.py (listen PORT | connect ADDRESS PORT) BYTES [--mptcp] [--v6] [--one-way | --upload]: sends and receives at once.
 
 Both ends send BYTES and read to the end of the file, hashing; the last line is `sent HASH received HASH SECONDS`.
-With --one-way only the listening end sends. Content differs by position and by end, so that no mix-up goes unseen,
+With --one-way only the listening end sends, with --upload only the connecting one. Content differs by position and by end, so that no mix-up goes unseen,
 and is full of the marker.
 """
 import hashlib
@@ -52,7 +52,8 @@ def main():
         connection = sock
     connection.settimeout(60)
     total = int(words[-1])
-    outgoing = total if listening or "--one-way" not in flags else 0
+    is_silent = ("--upload" if listening else "--one-way") in flags
+    outgoing = 0 if is_silent else total
     began, sent = time.monotonic(), []
     sender = threading.Thread(
         target=send, args=(connection, outgoing, b"s!" if listening else b"c!", sent), daemon=True)

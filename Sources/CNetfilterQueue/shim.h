@@ -7,3 +7,9 @@
 #include <linux/netlink.h>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
+#include <poll.h>
+#include <signal.h>
+#include <time.h>
+
+// glibc has it for _GNU_SOURCE only, which its Swift module is not built with.
+extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);

@@ -24,6 +24,9 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
     /// A packet's mark without our bits: what routing has seen of it.
     func foreign(_ mark: UInt32) -> UInt32 { marks.foreign(mark) }
 
+    /// Whether the rules know an outbound packet's connection as encrypted.
+    func isEncrypted(_ mark: UInt32) -> Bool { mark & marks.encrypted != 0 }
+
     /// Notes a packet before the engine sees it.
     mutating func expect(_ id: PacketID, mark: UInt32, _ direction: Direction) {
         pending[id.queue, default: PendingMarks()].insert(

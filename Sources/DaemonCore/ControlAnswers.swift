@@ -24,18 +24,17 @@ extension Daemon {
     }
 
     private func status(version: String) async throws -> StatusMessage {
-        let (connections, sessions, counters) = try await ask { loop in
-            (loop.engine.connections(), loop.engine.sessions(now: loop.time).count, loop.counters)
+        let (flows, sessions, counters) = try await ask { loop in
+            (loop.engine.flowCounts, loop.engine.sessionCount, loop.counters)
         }
-        let states = connections.flatMap(\.subflows).map(\.state)
-        let count = { (state: SubflowState) in states.count { $0 == state } }
         let uptime = (MonotonicClock.nanoseconds() - started) / 1_000_000
         return StatusMessage(
             version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),
             aeads: configuration.engine.aeads.map(\.name), resumption: configuration.engine.resumption,
             excludedPorts: configuration.engine.excludedPorts.sorted().map { Int($0) },
-            queues: [Int(configuration.mainQueue), Int(configuration.synQueue)],
-            flows: .init(handshake: count(.handshake), encrypted: count(.encrypted), plain: count(.plain)),
+            queues: [configuration.mainQueue, configuration.synQueue, configuration.strangerQueue].map { Int($0) },
+            flows: .init(
+                handshake: flows[.handshake] ?? 0, encrypted: flows[.encrypted] ?? 0, plain: flows[.plain] ?? 0),
             sessions: sessions, counters: counters)
     }
 }
@@ -43,7 +42,7 @@ extension Daemon {
 extension PacketLoop {
     /// - Returns: how many sessions there were.
     mutating func flushSessions() -> Int {
-        let count = engine.sessions(now: time).count
+        let count = engine.sessionCount
         engine.flushSessions()
         return count
     }
@@ -51,8 +50,7 @@ extension PacketLoop {
     /// The engine's counts, then those of the loop.
     var counters: CountersMessage {
         var message = CountersMessage(reflecting: engine.counters)
-        let own = [executor.kernel.main.queue, executor.kernel.syn.queue]
-        let queues = QueueStatistics.read().filter { own.contains($0.queue) }
+        let queues = QueueStatistics.read().filter { executor.kernel.queues.contains($0.queue) }
         message.counters += [
             CountersMessage.Counter("packets_truncated", truncated),
             CountersMessage.Counter("kernel_refusals", executor.kernel.failures),

@@ -197,6 +197,7 @@ extension Daemon {
             let events = EventLog(logger: logger)
             let kernel = LiveKernel(
                 main: try QueueSocket(queue: configuration.mainQueue, overload: .drop),
+                strangers: try QueueSocket(queue: configuration.strangerQueue, overload: .drop, maximumLength: 8_192),
                 syn: try QueueSocket(queue: configuration.synQueue, overload: .accept),
                 injector: try PacketInjector(groupID: configuration.injectGroup), sockets: try SocketDiagnostics(),
                 events: events)

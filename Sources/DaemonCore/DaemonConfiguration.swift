@@ -4,8 +4,10 @@ import NetfilterQueue
 /// What the daemon needs besides the engine's own settings.
 public struct DaemonConfiguration: Sendable {
     public var engine = EngineConfiguration()
-    /// The queue of everything but SYNs that are no MP_JOIN.
+    /// The queue of the connections that matter: encrypted ones, and whatever the local kernel sends.
     public var mainQueue: UInt16 = 31_850
+    /// The queue of what else arrives, but for SYNs that are no MP_JOIN. Anybody can fill it.
+    public var strangerQueue: UInt16 = 31_852
     /// The queue of SYNs, which accepts them unseen when it is full.
     public var synQueue: UInt16 = 31_851
     public var marks = MarkBits()

@@ -15,6 +15,7 @@ public struct FirewallSteering: Steering {
             excludedPorts: daemon.engine.excludedPorts.sorted(), skippedInterfaces: ["lo"] + skippedInterfaces)
         rules.mainQueue = daemon.mainQueue
         rules.synQueue = daemon.synQueue
+        rules.strangerQueue = daemon.strangerQueue
         rules.passedBit = daemon.marks.passed
         rules.plainBit = daemon.marks.plain
         rules.encryptedBit = daemon.marks.encrypted

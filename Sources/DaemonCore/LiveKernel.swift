@@ -1,9 +1,13 @@
 import FlowEngine
 import NetfilterQueue
 
-/// The two queues, the raw sockets and sock_diag of the real kernel. Used by one thread.
+/// The queues, the raw sockets and sock_diag of the real kernel. Used by one thread.
 struct LiveKernel: PacketKernel, ~Copyable {
+    /// The queues in the order in which they are served.
+    enum Source: Int, CaseIterable { case main, strangers, syn }
+
     private(set) var main: QueueSocket
+    private(set) var strangers: QueueSocket
     private(set) var syn: QueueSocket
     /// Verdict messages or packets the kernel refused.
     private(set) var failures: UInt64 = 0
@@ -15,37 +19,56 @@ struct LiveKernel: PacketKernel, ~Copyable {
     private var missed: Set<FlowTuple> = []
 
     init(
-        main: consuming QueueSocket, syn: consuming QueueSocket, injector: consuming PacketInjector,
+        main: consuming QueueSocket, strangers: consuming QueueSocket, syn: consuming QueueSocket,
+        injector: consuming PacketInjector,
         sockets: consuming SocketDiagnostics, events: EventLog
     ) {
         self.main = main
+        self.strangers = strangers
         self.syn = syn
         self.injector = injector
         self.sockets = sockets
         self.events = events
     }
 
-    /// Receives from the main queue, or that of SYNs, without blocking; false when nothing waits.
-    mutating func receive(isSYN: Bool, into buffer: inout PacketBuffer) throws(SystemCallError) -> Bool {
-        isSYN ? try syn.receive(into: &buffer) : try main.receive(into: &buffer)
+    var queues: [UInt16] { [main.queue, strangers.queue, syn.queue] }
+    /// In the order of ``Source``.
+    var fileDescriptors: [Int32] { [main.fileDescriptor, strangers.fileDescriptor, syn.fileDescriptor] }
+
+    /// Receives without blocking; false when nothing waits.
+    mutating func receive(from source: Source, into buffer: inout PacketBuffer) throws(SystemCallError) -> Bool {
+        switch source {
+        case .main: try main.receive(into: &buffer)
+        case .strangers: try strangers.receive(into: &buffer)
+        case .syn: try syn.receive(into: &buffer)
+        }
+    }
+
+    /// Runs `body` on the queue of that number.
+    private mutating func withQueue(
+        _ number: UInt16, _ body: (inout QueueSocket) throws(SystemCallError) -> Void
+    ) {
+        do throws(SystemCallError) {
+            switch number {
+            case syn.queue: try body(&syn)
+            case strangers.queue: try body(&strangers)
+            default: try body(&main)
+            }
+        } catch {
+            note(error)
+        }
     }
 
     mutating func accept(_ id: PacketID, mark: UInt32) {
-        attempt { (kernel) throws(SystemCallError) in
-            if id.queue == kernel.syn.queue {
-                try kernel.syn.accept(id.number, mark: mark)
-            } else {
-                try kernel.main.accept(id.number, mark: mark)
-            }
-        }
+        withQueue(id.queue) { (queue) throws(SystemCallError) in try queue.accept(id.number, mark: mark) }
     }
 
     mutating func replace(_ id: PacketID, with packet: Span<UInt8>, mark: UInt32) {
         do {
-            if id.queue == syn.queue {
-                try syn.accept(id.number, mark: mark, replacement: packet)
-            } else {
-                try main.accept(id.number, mark: mark, replacement: packet)
+            switch id.queue {
+            case syn.queue: try syn.accept(id.number, mark: mark, replacement: packet)
+            case strangers.queue: try strangers.accept(id.number, mark: mark, replacement: packet)
+            default: try main.accept(id.number, mark: mark, replacement: packet)
             }
         } catch {
             note(error)
@@ -53,13 +76,7 @@ struct LiveKernel: PacketKernel, ~Copyable {
     }
 
     mutating func drop(_ id: PacketID) {
-        attempt { (kernel) throws(SystemCallError) in
-            if id.queue == kernel.syn.queue {
-                try kernel.syn.drop(id.number)
-            } else {
-                try kernel.main.drop(id.number)
-            }
-        }
+        withQueue(id.queue) { (queue) throws(SystemCallError) in try queue.drop(id.number) }
     }
 
     /// Verdicts before it leave first, so that packets of a flow keep their order.
@@ -82,6 +99,8 @@ struct LiveKernel: PacketKernel, ~Copyable {
         }
     }
 
+    var hasMissed: Bool { !missed.isEmpty }
+
     /// Destroys those that ``destroySocket(_:)`` did not find, with one listing for all of them.
     mutating func destroyMissed() {
         guard !missed.isEmpty else { return }
@@ -98,14 +117,7 @@ struct LiveKernel: PacketKernel, ~Copyable {
     }
 
     mutating func flush() {
-        attempt { (kernel) throws(SystemCallError) in
-            try kernel.syn.flush()
-            try kernel.main.flush()
-        }
-    }
-
-    private mutating func attempt(_ body: (inout LiveKernel) throws(SystemCallError) -> Void) {
-        do { try body(&self) } catch { note(error) }
+        for queue in queues { withQueue(queue) { (queue) throws(SystemCallError) in try queue.flush() } }
     }
 
     private mutating func note(_ error: SystemCallError) {

@@ -29,6 +29,7 @@ public struct MarkBits: Sendable, Hashable {
         case .undecided: return foreign | passed
         case .plain: return foreign | passed | plain
         case .encrypted: return foreign | passed | encrypted
+        case .unchanged: return old
         }
     }
 

@@ -22,10 +22,17 @@ struct PacketLoop: ~Copyable {
     private var poller: Poller
     private var phase = Phase.running
     private var now: Instant
+    /// When sockets may be listed again: strangers can make it worth while.
+    private var nextListing = Instant(nanoseconds: 0)
+    private static let betweenListings: Int64 = 100
     /// Packets longer than a netlink attribute: they cannot be translated.
     private(set) var truncated: UInt64 = 0
 
-    /// Datagrams taken from one queue before timers and the other queue get their turn.
+    /// An IPv6 packet with all TCP options and no data.
+    private static let smallest = 100
+
+    /// Datagrams taken from a queue before timers and the other queues get their turn. Strangers get a quarter of it while
+    /// others wait.
     private static let budget = 64
 
     init(
@@ -33,9 +40,7 @@ struct PacketLoop: ~Copyable {
         interfaces: consuming InterfaceTable, routes: consuming RouteTable, mailbox: Mailbox
     ) {
         self.engine = engine
-        poller = Poller([
-            executor.kernel.main.fileDescriptor, executor.kernel.syn.fileDescriptor, mailbox.wakeUp.fileDescriptor,
-        ])
+        poller = Poller(executor.kernel.fileDescriptors + [mailbox.wakeUp.fileDescriptor])
         self.executor = executor
         self.interfaces = interfaces
         self.routes = routes
@@ -43,21 +48,30 @@ struct PacketLoop: ~Copyable {
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
         // Before the first packet: the rules of the earlier daemon lead its flows into our queues at once.
         self.engine.condemn(self.executor.journal.condemned, now: now)
+        self.engine.kernelProbesPaths = ProbingSetting.isOn
     }
 
     /// Serves until ``end()``, or until a queue fails.
     mutating func run() throws(SystemCallError) {
         while phase != .ended {
             tick()
-            poller.wait(nanoseconds: engine.nextDeadline.map { $0.nanoseconds &- now.nanoseconds })
+            poller.wait(nanoseconds: nextDeadline.map { $0.nanoseconds &- now.nanoseconds })
             tick()
-            if poller.isReady(2) { runJobs(mailbox.take()) }
-            if poller.isReady(1) { try drain(isSYN: true) }
-            if poller.isReady(0) { try drain(isSYN: false) }
+            let sources = LiveKernel.Source.allCases
+            if poller.isReady(sources.count) { runJobs(mailbox.take()) }
+            for source in sources where poller.isReady(source.rawValue) { try drain(source) }
             runTimers()
             executor.kernel.flush()
-            executor.kernel.destroyMissed()
+            if executor.kernel.hasMissed, nextListing <= now {
+                nextListing = now.adding(milliseconds: Self.betweenListings)
+                executor.kernel.destroyMissed()
+            }
         }
+    }
+
+    private var nextDeadline: Instant? {
+        guard executor.kernel.hasMissed else { return engine.nextDeadline }
+        return engine.nextDeadline.map { min($0, nextListing) } ?? nextListing
     }
 
     /// Runs the jobs nobody will run any more, so that whoever waits for them is answered.
@@ -76,12 +90,13 @@ struct PacketLoop: ~Copyable {
 // MARK: - Packets and timers
 
 extension PacketLoop {
-    private mutating func drain(isSYN: Bool) throws(SystemCallError) {
-        for _ in 0..<Self.budget {
-            guard try executor.kernel.receive(isSYN: isSYN, into: &buffer) else { break }
+    private mutating func drain(_ source: LiveKernel.Source) throws(SystemCallError) {
+        let isUrgent = source == .main || !poller.isReady(LiveKernel.Source.main.rawValue)
+        for _ in 0..<(isUrgent ? Self.budget : Self.budget / 4) {
+            guard try executor.kernel.receive(from: source, into: &buffer) else { break }
             for packet in buffer.packets { handle(packet) }
         }
-        // Verdicts of one queue must not wait for the other's packets.
+        // Verdicts of one queue must not wait for another's packets.
         executor.kernel.flush()
     }
 
@@ -106,7 +121,10 @@ extension PacketLoop {
     /// How long a packet to that destination may be.
     private mutating func pathMTU(_ packet: QueuedPacket) -> Int {
         let device = interfaces.mtu(packet.outputInterface, now: now.nanoseconds)
-        guard let addresses = IPAddress.pair(in: buffer.payload(of: packet)) else { return device }
+        // What a kernel answers to strangers carries no data, and the route is another one for each.
+        guard executor.isEncrypted(packet.mark) || packet.payload.count > Self.smallest,
+            let addresses = IPAddress.pair(in: buffer.payload(of: packet))
+        else { return device }
         let route = routes.mtu(
             from: addresses.source, to: addresses.destination, interface: packet.outputInterface,
             mark: executor.foreign(packet.mark),
@@ -162,6 +180,7 @@ extension PacketLoop {
 
     /// Forgets idle flows whose socket is gone.
     mutating func reconcile(_ survey: SocketSurvey) {
+        engine.kernelProbesPaths = ProbingSetting.isOn
         engine.reconcile(sockets: survey.tuples, now: now, into: &output)
         executeOutput()
     }

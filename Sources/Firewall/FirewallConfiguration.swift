@@ -1,7 +1,9 @@
 /// What the rules are made of. Bits of the packet and connection mark are host-order values of `skb->mark`.
 public struct FirewallConfiguration: Sendable, Equatable {
-    /// NFQUEUE number of everything that must never pass without the daemon.
+    /// NFQUEUE number of what must never pass without the daemon, if a connection known to be encrypted or our own kernel is in it.
     public var mainQueue: UInt16 = 31850
+    /// NFQUEUE number of what must not pass either, but may come of anybody: however much of it there is, it fills a queue of its own.
+    public var strangerQueue: UInt16 = 31852
     /// NFQUEUE number of what passes when no daemon listens: SYN and SYN-ACK that are not MP_JOIN.
     public var synQueue: UInt16 = 31851
     /// Packet: a live daemon saw it. Connection: a live daemon took part in it.
@@ -38,7 +40,9 @@ public struct FirewallConfiguration: Sendable, Equatable {
         guard bits.allSatisfy({ $0.nonzeroBitCount == 1 }), allBits.nonzeroBitCount == 3 else {
             throw .configuration("the mark bits must be three different single bits")
         }
-        guard mainQueue != synQueue else { throw .configuration("the two queue numbers must differ") }
+        guard Set([mainQueue, synQueue, strangerQueue]).count == 3 else {
+            throw .configuration("the queue numbers must differ")
+        }
         for name in skippedInterfaces where !FirewallConfiguration.isInterfaceName(name) {
             throw .configuration("not an interface name: \(name.debugDescription)")
         }

@@ -24,13 +24,14 @@
 public struct IptablesRules: Sendable {
     static let inbound = "TCPCRYPT-IN"
     static let inboundSYN = "TCPCRYPT-IN-SYN"
+    static let inboundError = "TCPCRYPT-IN-ICMP"
     static let outbound = "TCPCRYPT-OUT"
     static let outboundSYN = "TCPCRYPT-OUT-SYN"
     static let outboundSYNACK = "TCPCRYPT-OUT-SYNACK"
     static let outboundMain = "TCPCRYPT-OUT-MAIN"
     static let outboundPlain = "TCPCRYPT-OUT-PLAIN"
     static let chains = [
-        inbound, inboundSYN, outbound, outboundSYN, outboundSYNACK, outboundMain, outboundPlain,
+        inbound, inboundSYN, inboundError, outbound, outboundSYN, outboundSYNACK, outboundMain, outboundPlain,
     ]
     /// Every chain of ours, of this version or another, starts like this.
     static let chainPrefix = "TCPCRYPT-"
@@ -53,8 +54,9 @@ public struct IptablesRules: Sendable {
         lines += leftovers.removal(keeping: Set(IptablesRules.chains))
         // Last in the chain: rules of the host before ours see the packet, those behind a queue do not.
         lines.append("-A INPUT ! -i lo -p tcp -j \(IptablesRules.inbound)")
+        lines.append("-A INPUT ! -i lo -p \(icmp) -j \(IptablesRules.inboundError)")
         lines.append("-A OUTPUT ! -o lo -p tcp -j \(IptablesRules.outbound)")
-        lines += inboundRules + inboundSYNRules
+        lines += inboundRules + inboundSYNRules + inboundErrorRules
         lines += outboundRules + outboundSYNRules + outboundSYNACKRules + outboundEnds
         lines += ["COMMIT", ""]
         return lines.joined(separator: "\n")
@@ -72,7 +74,10 @@ public struct IptablesRules: Sendable {
                 // Our SYN made it plain for the case that no daemon was there: a live one claims it here.
                 "\(synAck) -m connmark --mark \(masked(plain, passed | plain)) \(toSYN)",
                 "\(isPlain) -j RETURN",
-                toMain,
+                "\(isEncrypted) \(toMain)",
+                // Connections that the local kernel opened: nobody else has a say in which there are.
+                "-m conntrack --ctdir REPLY \(toMain)",
+                toStrangers,
             ])
     }
 
@@ -80,7 +85,18 @@ public struct IptablesRules: Sendable {
         let excluded = portLists("--dports").map { "\(syn) \(notMPTCP) \($0) -j RETURN" }
         let skipped = interfaces.map { "-i \($0) \(syn) \(notMPTCP) -j RETURN" }
         return rules(
-            IptablesRules.inboundSYN, ["\(syn) \(mayBeJoin(.syn)) \(toMain)"] + excluded + skipped + [toSYN])
+            IptablesRules.inboundSYN, ["\(syn) \(mayBeJoin(.syn)) \(toStrangers)"] + excluded + skipped + [toSYN])
+    }
+
+    /// An error about a TCP packet of ours; what it belongs to has the mark of that connection. It carries nothing of the
+    /// local host's, so that it may pass without a daemon.
+    private var inboundErrorRules: [String] {
+        rules(
+            IptablesRules.inboundError,
+            [
+                "\(isPlain) -j RETURN", "\(isEncrypted) \(quotesTCP) \(toMain) --queue-bypass",
+                "\(quotesTCP) \(toStrangers) --queue-bypass",
+            ])
     }
 
     private var outboundRules: [String] {
@@ -121,7 +137,6 @@ public struct IptablesRules: Sendable {
     private var outboundEnds: [String] {
         let passed = configuration.passedBit
         let encrypted = configuration.encryptedBit
-        let isEncrypted = "-m connmark --mark \(masked(encrypted, encrypted))"
         return rules(
             IptablesRules.outboundMain, [mark(passed), "\(isEncrypted) \(mark(passed | encrypted))", toMain])
             + rules(IptablesRules.outboundPlain, [mark(passed | configuration.plainBit)])

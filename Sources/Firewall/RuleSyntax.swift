@@ -13,7 +13,12 @@ extension IptablesRules {
         return "--tcp-option \(JoinFilter.mptcpKind) -m bpf --bytecode \"\(JoinFilter.bytecode(program))\""
     }
 
+    var icmp: String { family == .ipv4 ? "icmp" : "ipv6-icmp" }
+    var quotesTCP: String { "-m bpf --bytecode \"\(JoinFilter.bytecode(ErrorFilter.program(family)))\"" }
+
     var isPlain: String { "-m connmark --mark \(masked(configuration.plainBit, configuration.plainBit))" }
+
+    var isEncrypted: String { "-m connmark --mark \(masked(configuration.encryptedBit, configuration.encryptedBit))" }
 
     /// The bits may be in use by others before us; what they mean by them ends here.
     var clearBits: String {
@@ -24,6 +29,7 @@ extension IptablesRules {
 
     /// Never with bypass: where no daemon listens the packet is dropped.
     var toMain: String { "-j NFQUEUE --queue-num \(configuration.mainQueue)" }
+    var toStrangers: String { "-j NFQUEUE --queue-num \(configuration.strangerQueue)" }
     var toSYN: String { "-j NFQUEUE --queue-num \(configuration.synQueue) --queue-bypass" }
 
     func masked(_ value: UInt32, _ mask: UInt32) -> String { "\(hexadecimal(value))/\(hexadecimal(mask))" }

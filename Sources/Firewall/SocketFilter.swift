@@ -14,7 +14,7 @@ public struct FilterInstruction: Sendable, Equatable {
     }
 }
 
-/// The opcodes that the join filters use.
+/// The opcodes that our filters use.
 public enum FilterCode {
     /// X = 4 * (packet[k] & 15): the length of an IPv4 header.
     public static let loadHeaderLengthX: UInt16 = 0xB1
@@ -22,6 +22,7 @@ public enum FilterCode {
     public static let loadHalfIndirect: UInt16 = 0x48
     public static let loadHalfAbsolute: UInt16 = 0x28
     public static let loadByteAbsolute: UInt16 = 0x30
+    public static let loadByteIndirect: UInt16 = 0x50
     public static let jumpIfEqual: UInt16 = 0x15
     public static let returnConstant: UInt16 = 0x06
 }

@@ -14,13 +14,13 @@ public struct Engine: ~Copyable {
     /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
     private var deadlines = Heap<Deadline>()
-    /// Acceptors in the order of their SYNs: where the table is full, the oldest that is still half-open makes way.
-    private var halfOpen: Deque<FlowID> = []
+    private var unproven: UnprovenFlows
     private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
     public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         host = Host(configuration: configuration, crypto: crypto, random: random)
+        unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
     }
 
     // MARK: Packets
@@ -36,6 +36,9 @@ public struct Engine: ~Copyable {
         do throws(PacketError) {
             parsed = try TCPPacket(parsing: packet)
         } catch {
+            if error == .notTCP, metadata.direction == .inbound, packet.isICMP {
+                return receiveError(packet, metadata, now: now, into: &output)
+            }
             // What cannot be read cannot be translated, and must not slip past the translation either.
             host.counters.malformed += 1
             return drop(metadata, &output)
@@ -83,7 +86,7 @@ public struct Engine: ~Copyable {
             if isOutbound {
                 output.actions.append(.destroySocket(tuple))
             } else {
-                host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+                host.refuse(arrival, &output)
             }
             return drop(arrival.metadata, &output)
         }
@@ -106,7 +109,7 @@ public struct Engine: ~Copyable {
         guard isJoin || (isInbound && options.contains(ENO.optionKind) && !arrival.packet.flags.contains(.syn)) else {
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
-        if isInbound { host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output) }
+        if isInbound { host.refuse(arrival, &output) }
         drop(arrival.metadata, &output)
     }
 
@@ -127,7 +130,7 @@ public struct Engine: ~Copyable {
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)
         let isNew = replaceOld(bytes, tuple, arrival, &output)
-        guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds) : flows[tuple] }) else { return }
+        guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds, &output) : flows[tuple] }) else { return }
         guard let flow else {
             guard !succeeds else { return drop(arrival.metadata, &output) }
             host.counters.fallbacks += 1
@@ -183,38 +186,39 @@ public struct Engine: ~Copyable {
     }
 
     /// - Parameter succeeds: whether the old connection may be alive in the local kernel, whatever came from the wire.
-    private mutating func open(_ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool) -> Flow? {
+    private mutating func open(
+        _ tuple: FlowTuple, _ arrival: Arrival, _ succeeds: Bool, _ output: inout Output
+    ) -> Flow? {
         if !succeeds { forgetOld(tuple) }
-        if flows.count >= host.configuration.maximumFlows { evictHalfOpen(arrival.now) }
-        guard flows.count < host.configuration.maximumFlows else { return nil }
+        let isOpener = arrival.metadata.direction == .outbound
+        if flows.count >= host.configuration.maximumFlows { evictUnproven(arrival.now, &output) }
+        if !isOpener, !unproven.hasRoom { evictUnproven(ofAge: UnprovenFlows.patience, arrival.now, &output) }
+        guard flows.count < host.configuration.maximumFlows, isOpener || unproven.hasRoom else { return nil }
         nextSerial += 1
         let id = FlowID(tuple: tuple, serial: nextSerial)
-        let flow = Flow(host: host, id: id, isOpener: arrival.metadata.direction == .outbound, now: arrival.now)
+        let flow = Flow(host: host, id: id, isOpener: isOpener, now: arrival.now)
         flow.isUnconfirmed = succeeds
         flows[tuple] = flow
-        if !flow.isOpener { noteHalfOpen(id) }
+        if !isOpener {
+            flow.isCountedUnproven = true
+            unproven.append(id, now: arrival.now, in: flows)
+        }
         return flow
     }
 
-    private func isHalfOpen(_ id: FlowID) -> Bool {
-        guard let flow = flows[id.tuple], flow.id == id else { return false }
-        return flow.phase == .accepting || flow.phase == .observing
+    /// The oldest unproven acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
+    private mutating func evictUnproven(ofAge age: Int64 = 0, _ now: Instant, _ output: inout Output) {
+        let oldest = unproven.popFirst(ofAge: age, now, in: flows)
+        guard let oldest, let flow = flows[oldest.tuple] else { return }
+        if flow.isProtected { flow.giveUpUnproven(now, &output) }
+        if flow.hasPromisedEncryption { departed.insert(oldest.tuple) }
+        remove(flow, now: now, &output)
     }
 
-    private mutating func noteHalfOpen(_ id: FlowID) {
-        halfOpen.append(id)
-        guard halfOpen.count > 2 * host.configuration.maximumFlows else { return }
-        // Most have left that state long since.
-        halfOpen = halfOpen.filter { isHalfOpen($0) }
-    }
-
-    /// The oldest half-open acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
-    private mutating func evictHalfOpen(_ now: Instant) {
-        while let id = halfOpen.popFirst() {
-            guard isHalfOpen(id), let flow = flows[id.tuple] else { continue }
-            if flow.hasPromisedEncryption { departed.insert(id.tuple) }
-            return forget(flow, now: now)
-        }
+    private mutating func leaveUnproven(_ flow: Flow) {
+        guard flow.isCountedUnproven else { return }
+        flow.isCountedUnproven = false
+        unproven.leave()
     }
 
     /// The kernel itself has begun a new connection.
@@ -271,6 +275,11 @@ public struct Engine: ~Copyable {
 
     /// After every event of a flow: keeps its deadline, and forgets what needs no state.
     private mutating func settle(_ flow: Flow, _ output: inout Output) {
+        if !flow.isUnproven { leaveUnproven(flow) }
+        if flow.phase == .aborted, flow.isUnproven {
+            // No kernel has it any more, and what else its peer may send needs no more than the address to be refused.
+            return remove(flow, now: flow.lastActivity, &output)
+        }
         if flow.phase == .plain {
             flows[flow.tuple] = nil
             plainFlows.insert(PlainFlow(flow))
@@ -282,10 +291,11 @@ public struct Engine: ~Copyable {
         if flow.latestScheduled == next { return }
         flow.latestScheduled = max(flow.latestScheduled ?? next, next)
         deadlines.insert(Deadline(at: next, id: flow.id))
-        if deadlines.count > 4 * flows.count + Self.deadlinesToSpare { discardOldDeadlines() }
+        if deadlines.count > 2 * flows.count + Self.deadlinesToSpare { discardOldDeadlines() }
     }
 
     private static let deadlinesToSpare = 4096
+    private static let deadlinesAtOnce = 1024
     var deadlineCount: Int { deadlines.count }
 
     /// Flows that were replaced or removed leave their entries behind.
@@ -309,9 +319,10 @@ public struct Engine: ~Copyable {
     private mutating func forget(_ flow: Flow, now: Instant) {
         if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
         flow.removalDeadline = nil
+        leaveUnproven(flow)
         guard let mptcp = flow.mptcp else { return }
         mptcp.subflows -= 1
-        if mptcp.subflows <= 0 { mptcp.emptySince = now }
+        if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }
     }
 
     // MARK: Time
@@ -324,8 +335,11 @@ public struct Engine: ~Copyable {
         }
     }
 
+    ///
+    /// Where much is due it does a part of it, and is due again at once: packets shall not wait for a crowd.
     public mutating func handleDeadlines(now: Instant, into output: inout Output) {
-        while let first = deadlines.min, first.at <= now {
+        for _ in 0..<Self.deadlinesAtOnce {
+            guard let first = deadlines.min, first.at <= now else { break }
             deadlines.removeMin()
             guard let flow = flows[first.id.tuple], flow.id == first.id else { continue }
             if flow.latestScheduled == first.at { flow.latestScheduled = nil }

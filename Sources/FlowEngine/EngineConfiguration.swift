@@ -12,11 +12,17 @@ public struct EngineConfiguration: Sendable {
     public var resumption = true
     /// Flows tracked at once; beyond that new connections are plain.
     public var maximumFlows = 262_144
+    /// Of these, such as a SYN from the wire opened and nobody has made keys for: see ``UnprovenFlows``.
+    public var maximumUnprovenFlows = 32_768
+    /// Key exchanges with strangers, a second: each costs the one thread that serves all connections as much as many packets.
+    public var maximumKeyExchangesPerSecond = 3_000
     /// Packets whose verdict may be pending at once, below the kernel's queue length. An eighth is for what peers without
     /// keys send, another for what the local kernel sends to them.
     public var maximumHeldPackets = 16_384
     /// The same for one flow, which never gets more than it leaves to others either.
     public var maximumHeldPacketsPerFlow = 8_192
+    /// Bytes of packets whose verdict is pending, and of what was acknowledged before it was whole, shared out alike.
+    public var maximumHeldBytes = 256 << 20
     /// Largest frame made, in data bytes. Nothing of a frame counts before all of it has arrived, so it should
     /// not exceed the initial congestion window.
     public var maximumFrameData = 14_000

@@ -71,6 +71,8 @@ public enum FlowMark: Sendable, Hashable {
     case plain
     /// Encrypted: the guard refuses packets of it that did not pass the engine.
     case encrypted
+    /// Nothing: the packet, an ICMP error, is about the connection and not of it.
+    case unchanged
 }
 
 /// How an injected packet must leave: as the flow's own packets do.
@@ -160,8 +162,14 @@ public struct Output: ~Copyable {
 
     public mutating func reset() {
         actions.removeAll(keepingCapacity: true)
+        if actions.capacity > Self.mostActionsKept { actions = [] }
+        if used > Self.mostBytesKept { bytes = [UInt8](repeating: 0, count: Self.mostBytesKept) }
         used = 0
     }
+
+    /// What one busy moment made is not kept for good.
+    private static let mostBytesKept = 4 << 20
+    private static let mostActionsKept = 65_536
 
     /// The offset of `count` fresh bytes.
     mutating func allocate(_ count: Int) -> Int {
@@ -196,6 +204,7 @@ public enum FallbackReason: String, Sendable, Hashable {
     case optionSpace = "no room for ENO among the TCP options"
     case excludedPort = "port excluded by configuration"
     case plainMPTCPConnection = "subflow of a plain MPTCP connection"
+    case busy = "too many key exchanges at once"
     case stopping = "the daemon stops"
 }
 
@@ -221,7 +230,6 @@ public enum AbortReason: String, Sendable, Hashable {
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"
     case shutdown = "daemon stopped"
-    case plaintextAfterENO = "third ACK lost its ENO option but carried Init1"
 }
 
 public struct SubflowReport: Sendable, Hashable {
@@ -270,6 +278,8 @@ public struct EngineCounters: Sendable, Hashable {
     public var framesSealed: UInt64 = 0
     public var framesOpened: UInt64 = 0
     public var publicKeyOperations: UInt64 = 0
+    /// Messages of strangers that had to come again.
+    public var keyExchangesPutOff: UInt64 = 0
     public var freshHandshakes: UInt64 = 0
     public var resumptions: UInt64 = 0
     public var joins: UInt64 = 0
@@ -281,6 +291,7 @@ public struct EngineCounters: Sendable, Hashable {
     public var packetsInjected: UInt64 = 0
     public var packetsDropped: UInt64 = 0
     public var malformed: UInt64 = 0
+    public var icmpTranslated: UInt64 = 0
 
     public init() {}
 }

@@ -29,7 +29,7 @@ struct Accepting {
 ///               |  ENO taken out  +-----------+  +---------+
 ///               +---------------> | accepting | -----^  ACK without ENO
 ///                                 +-----------+
-///                                       | ACK with ENO
+///                                       | ACK with ENO, or with what only a peer says that encrypts
 ///                                       v
 ///                             keyExchange, or encrypted (resumed, join)
 extension Flow {
@@ -38,10 +38,14 @@ extension Flow {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
         if phase == .accepting && accepting == nil {
+            if isTooEarly(options) {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+                return drop(arrival.metadata.id, &output)
+            }
             joinToken = options.joinToken
             let remoteOffer = remember(syn: packet, options, .inbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-            header.mtu = arrival.metadata.mtu
+            notePath(arrival.metadata, arrival.now)
             judge(packet, options, remoteOffer, arrival.now, &output)
         } else if options.joinToken != joinToken {
             // Not the SYN that was judged. The kernel may have lost that one, and would take this one for the first.
@@ -54,7 +58,7 @@ extension Flow {
         case .observing:
             output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .aborted:
-            if isJoin { refuse(packet, arrival.metadata, &output) }
+            if isJoin { host.refuse(arrival, &output) }
             drop(arrival.metadata.id, &output)
         case .opening where isJoin:
             // No kernel answers a join with a SYN.
@@ -66,6 +70,12 @@ extension Flow {
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
+    }
+
+    /// Whether this joins a connection that has no keys yet, by a path faster than that of the key exchange. Its sender tries again.
+    private func isTooEarly(_ options: borrowing TCPOptions) -> Bool {
+        guard case .joinSYN(let token, _) = options.mptcpOption(isSYN: true) else { return false }
+        return host.tracker.connection(localToken: token)?.protection == .undecided
     }
 
     /// Another SYN while the third ACK is awaited: the kernel may answer it, or begin anew with it, without encryption.
@@ -82,7 +92,7 @@ extension Flow {
     ) {
         var options = copy wireOptions
         options.remove(ENO.optionKind)
-        options.setMaximumSegmentSize(loweredMSS(arrival.metadata))
+        options.setMaximumSegmentSize(loweredMSS(arrival))
         if accepting?.mustStripTimestamps(isMPTCP: mptcp != nil) == true { options.remove(TCPOptionKind.timestamps) }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
@@ -115,7 +125,11 @@ extension Flow {
             else { return nil }
             return ResumptionMatch(chain: found.chain, entry: found.entry, nonce: self.host.random.bytes(nonceCount))
         }
-        if let failure = accept(outcome, packet, remoteOffer) { _ = becomePlain(failure, &output) }
+        if case .success(.fresh) = outcome, !host.keyExchanges.hasRoom(now) {
+            _ = becomePlain(.busy, &output)
+        } else if let failure = accept(outcome, packet, remoteOffer) {
+            _ = becomePlain(failure, &output)
+        }
     }
 
     private func judgeJoin(
@@ -206,10 +220,11 @@ extension Flow {
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
-        localOffer = remember(syn: packet, options, .outbound)
         header.note(timestamps: options, arrival.now)
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        notePath(arrival.metadata, arrival.now)
+        restoreMSS(&options)
+        localOffer = remember(syn: packet, options, .outbound)
         let option = options.mptcpOption(isSYN: true)
         if offersCapable, case .capableSYNACK = option {
             learnKeys(option, from: .outbound, &output)
@@ -240,9 +255,13 @@ extension Flow {
         }
         let options = TCPOptions(packet, of: bytes)
         learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output)
-        guard options.contains(ENO.optionKind) else {
+        let isFirst = packet.sequence == inOrigin.sequence(at: 0)
+        let payload = bytes.extracting(packet.payload)
+        guard options.contains(ENO.optionKind) || (isFirst && isTCPCrypt(payload, accepting)) else {
             return acceptWithoutENO(bytes, arrival, &output)
         }
+        // The third ACK of a peer that fell back to TCP, or lost its MPTCP option on the way: our kernel has to see that.
+        if isFirst, !options.contains(TCPOptionKind.mptcp) { kernelEstablished = true }
         agree(local: localOffer, remote: accepting.remoteOffer)
         send.acknowledge(0, window: accepting.windowOfSYN)
         if let sent = accepting.synAckSent { note(roundTripSince: sent, arrival.now) }
@@ -258,6 +277,34 @@ extension Flow {
         return !packet.flags.contains(.ack) || packet.acknowledgment == outOrigin.sequence(at: 0)
     }
 
+    /// Whether the beginning of the peer's stream shows that it encrypts, although the ENO option of its third ACK was taken out
+    /// on the way. RFC 8547 section 4.6 would have us fall back, to hand ciphertext to the application; section 9 asks for
+    /// means to recover instead. The opener has had our ENO option, or could not say this.
+    private func isTCPCrypt(_ payload: Span<UInt8>, _ accepting: Accepting) -> Bool {
+        switch accepting.answer {
+        case .fresh:
+            return payload.count >= 4 && payload.loadUInt32(at: 0) == Init1.magic
+        case .resumed where isJoin:
+            // Its kernel is shown nothing before a frame has authenticated.
+            return payload.count >= Frame.controlLength
+        case .resumed(let match, let peerNonce):
+            guard let control = Frame.parseControl(payload), control.length <= payload.count else { return false }
+            // A second pair of streams from this secret: this one seals nothing.
+            var opener = resumedSecret(match, peerNonce, accepting).streams(host.crypto).opener
+            var plain = [UInt8](repeating: 0, count: control.length)
+            var target = plain.mutableSpan
+            return opener.open(payload.extracting(0..<control.length), offset: 0, into: &target) != nil
+        }
+    }
+
+    private func resumedSecret(
+        _ match: ResumptionMatch, _ peerNonce: [UInt8], _ accepting: Accepting
+    ) -> ConnectionSecret {
+        let nonce = ConnectionSecret.sessionNonce(of: match.chain, local: match.nonce, peer: peerNonce)
+        return ConnectionSecret(
+            resuming: match.entry, of: match.chain, sessionNonce: nonce + accepting.joinRandoms)
+    }
+
     private func begin(_ accepting: Accepting, _ now: Instant, _ output: inout Output) -> Bool {
         switch accepting.answer {
         case .fresh(let tep):
@@ -271,14 +318,12 @@ extension Flow {
             let chain = match.chain
             tep = chain.tep
             origin = isJoin ? .join : .resumed
-            let nonce = chain.role == .a ? match.nonce + peerNonce : peerNonce + match.nonce
             if isJoin {
                 unprovenJoin = match.entry.index
             } else {
                 sessionChain = chain
             }
-            let secret = ConnectionSecret(
-                resuming: match.entry, of: chain, sessionNonce: nonce + accepting.joinRandoms)
+            let secret = resumedSecret(match, peerNonce, accepting)
             if !isJoin, !host.sessions.spend(chain, match.entry.index) {
                 abort(.secretReused, now: now, &output)
                 return false
@@ -291,19 +336,13 @@ extension Flow {
 
     private func acceptWithoutENO(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         if isJoin {
-            refuse(arrival.packet, arrival.metadata, &output)
+            host.refuse(arrival, &output)
             refuseJoin(.noProof, &output)
             return drop(arrival.metadata.id, &output)
         }
         let payload = bytes.extracting(arrival.packet.payload)
         if !payload.isEmpty, arrival.packet.sequence != inOrigin.sequence(at: 0) {
             // What it continues decides, and comes again.
-            return drop(arrival.metadata.id, &output)
-        }
-        if payload.count >= 4, payload.loadUInt32(at: 0) == Init1.magic {
-            // The option was lost on the way, and the peer encrypts: its application must not read that.
-            enterJournal(&output)
-            abort(.plaintextAfterENO, now: arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
         self.accepting = nil

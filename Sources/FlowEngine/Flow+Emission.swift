@@ -25,11 +25,12 @@ extension Flow {
     ) {
         let packet = arrival.packet
         let metadata = arrival.metadata
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let limit = metadata.isGSO ? cutLimit(options.paddedCount) : segmentLimit(options.paddedCount)
+        let segment = max(1, limit)
         let headers = packet.length(options: options, payloadCount: 0)
-        // A super-packet not longer than its segment size would be refused by the segmentation.
-        let usesVerdict = !metadata.isGSO || w.count > segment
-        let largest = metadata.isGSO ? Self.largestPacket - headers : segment
+        let usesVerdict =
+            mayUseVerdict(w.count, options.paddedCount, arrival) && !cutsSuperPacket(w, segment: segment, arrival)
+        let largest = metadata.isGSO ? Self.largestPacket - headers : max(1, verdictLimit(options.paddedCount))
         var position = w.lowerBound
         if usesVerdict {
             let end = min(w.upperBound, position + largest)
@@ -58,11 +59,22 @@ extension Flow {
         noteSent(w, fin: fin)
     }
 
+    /// Whether the kernel's own packet can carry so many bytes, or the beginning of them.
+    private func mayUseVerdict(_ count: Int, _ optionCount: Int, _ arrival: Arrival) -> Bool {
+        guard arrival.metadata.isGSO else {
+            // What is too long for the kernel's route alone is sent whole, but not by the kernel.
+            return count <= verdictLimit(optionCount) || count > segmentLimit(optionCount)
+        }
+        // A super-packet not longer than its segment size, which nobody tells, would be refused by the segmentation: the kernel's
+        // is longer, and so is what exceeds every segment.
+        return count >= arrival.packet.payload.count || count > header.wireMSS - optionCount
+    }
+
     private static let largestPacket = 65_500
 
     private func noteSent(_ w: Range<Int>, fin: Bool) {
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
-        ackOwed = false
+        noteAcknowledged()
     }
 
     /// Data bytes of one wire segment behind `optionCount` bytes of options.
@@ -70,6 +82,13 @@ extension Flow {
         var limit = header.wireMSS
         if header.mtu > 0 { limit = min(limit, header.mtu - (tuple.local.address.isIPv6 ? 60 : 40)) }
         return limit - optionCount
+    }
+
+    /// The same for a packet of the kernel's own, which the kernel lets leave only if it fits its route.
+    func verdictLimit(_ optionCount: Int) -> Int {
+        let limit = segmentLimit(optionCount)
+        guard header.kernelMTU > 0 else { return limit }
+        return min(limit, header.kernelMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
     }
 
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {
@@ -134,13 +153,15 @@ extension Flow {
             position = end
         } while position < w.upperBound
         send.sentW = max(send.sentW, w.upperBound)
-        ackOwed = false
+        noteAcknowledged()
     }
 
-    /// An acknowledgement of what has arrived, with SACK blocks for what is held.
-    func injectAck(latest: Int? = nil, now: Instant, _ output: inout Output) {
+    /// An acknowledgement of what has arrived, with SACK blocks for what is held: the one of `latest` first, and before that
+    /// `duplicate`, which has arrived twice (RFC 2883).
+    func injectAck(latest: Int? = nil, duplicate: Range<Int>? = nil, now: Instant, _ output: inout Output) {
         var options = ownOptions(now: now)
-        appendSACK(to: &options, kernelBlocks: [], latest: latest)
+        appendDataAck(to: &options)
+        appendSACK(to: &options, kernelBlocks: [], latest: latest, duplicate: duplicate)
         injectOwn(send.sentW..<send.sentW, flags: [.ack], options: options, &output)
     }
 
@@ -160,13 +181,20 @@ extension Flow {
 
     /// Writes the SACK option from the kernel's blocks (already in W) and from what is held here.
     func appendSACK(
-        to options: inout TCPOptions, kernelBlocks: [Range<Int>], latest: Int?, limit bytes: Int = TCPOptions.capacity
+        to options: inout TCPOptions, kernelBlocks: [Range<Int>], latest: Int?, duplicate: Range<Int>? = nil,
+        limit bytes: Int = TCPOptions.capacity
     ) {
         guard header.usesSACK else { return }
         let limit = min(4, (min(options.room, bytes - options.count) - 2) / 8)
         guard limit > 0 else { return }
         let own = receive.held.isEmpty ? [] : receive.held.sackBlocks(above: currentAckW, latest: latest, limit: limit)
-        let blocks = (kernelBlocks + own).prefix(limit)
+        // What is neither acknowledged nor within the block that follows would be read as a block of its own.
+        let first = duplicate.flatMap { duplicate in
+            let isTold =
+                duplicate.upperBound <= currentAckW || own.first.map { $0.clamped(to: duplicate) == duplicate } == true
+            return isTold && !duplicate.isEmpty ? [duplicate] : nil
+        }
+        let blocks = ((first ?? []) + kernelBlocks + own).prefix(limit)
         guard !blocks.isEmpty else { return }
         var bytes: [UInt8] = [TCPOptionKind.sack, UInt8(2 + 8 * blocks.count)]
         for block in blocks {

@@ -11,6 +11,13 @@ enum FlowTime {
     static let reset: Int64 = 5_000
     /// Aborted flows answer late packets with resets.
     static let aborted: Int64 = 60_000
+    /// How long the local kernel's immediate answer may take, in nanoseconds.
+    static let answer: Int64 = 1_000_000
+    /// How long an acknowledgement of what arrived out of order may wait for more of it, in nanoseconds; less where the round
+    /// trip is short, as in Linux (`tcp_comp_sack_delay_ns`).
+    static let mostSACKDelay: Int64 = 1_000_000
+    /// How long a retransmission makes frames short.
+    static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
     static let leastProgress: Int64 = 10
     /// The same after a frame that did not authenticate, and how long after.
@@ -98,6 +105,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        sackDeadline = nil
         heldDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
@@ -128,6 +136,7 @@ extension Flow {
         engineDeadline = nil
         progressDeadline = nil
         redeliveryDeadline = nil
+        sackDeadline = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -163,7 +172,7 @@ extension Flow {
     /// Gives up everything whose verdict is pending.
     func dropHeld(_ output: inout Output) {
         for held in heldOutbound { drop(held.metadata.id, &output) }
-        host.pending.outbound.release(heldOutbound.count)
+        for held in heldOutbound { host.pending.outbound.release(held.load) }
         heldOutbound = []
         dropHeldInbound(&output)
     }
@@ -180,6 +189,11 @@ extension Flow {
     private func proofDue(_ now: Instant, _ output: inout Output) {
         proofDeadline = nil
         guard !isProven, phase == .keyExchange || phase == .encrypted, !isReset else { return }
+        giveUpUnproven(now, &output)
+    }
+
+    /// Ends what nobody has made or proved keys for.
+    func giveUpUnproven(_ now: Instant, _ output: inout Output) {
         guard unprovenJoin != nil else { return abort(.handshakeTimeout, now: now, &output) }
         // Anybody may have sent it: it does not end the connection it named. The kernel has not seen its third ACK.
         dropHeld(&output)
@@ -201,7 +215,7 @@ extension Flow {
         // What the peer was told has arrived will not come again: it stays, but not in the kernel's queue.
         while let last = receive.popLastHeld(above: receive.promisedW - 1) { giveUp(last, &output) }
         let verdicts = receive.takeHeldVerdicts()
-        releaseHeld(verdicts.count)
+        releaseHeld(HeldLoad(packets: verdicts.count, bytes: 0))
         for id in verdicts { drop(id, &output) }
     }
 
@@ -230,6 +244,7 @@ extension Flow {
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
+        if let due = sackDeadline, due <= now { sackDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         return true
@@ -283,6 +298,12 @@ extension Host {
         output.actions.append(.inject(range, Egress(mark: metadata.mark, interface: 0)))
     }
 
+    /// The same for anybody, as if no socket were here; not too often, since anybody can ask for it.
+    func refuse(_ arrival: Arrival, _ output: inout Output) {
+        guard refusals.admit(arrival.now) else { return }
+        injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+    }
+
     /// An MP_FASTCLOSE for the local kernel.
     func injectFastClose(
         to tuple: FlowTuple, sequence: SequenceNumber, acknowledgment: SequenceNumber, key: UInt64,
@@ -295,17 +316,18 @@ extension Host {
         output.actions.append(.injectLocal(range))
     }
 
-    /// Writes a packet without data from nothing.
+    /// Writes a packet from nothing, with as many zeros as data.
     func make(
         _ fields: TCPHeader, from source: Endpoint, to destination: Endpoint, options: borrowing TCPOptions,
-        _ output: inout Output
+        zeros: Int = 0, _ output: inout Output
     ) -> Range<Int>? {
         let template = HeaderTemplate.bytes(from: source, to: destination)
         guard let packet = try? TCPPacket(parsing: template.span) else { return nil }
-        let count = packet.length(options: options, payloadCount: 0)
+        let count = packet.length(options: options, payloadCount: zeros)
         let start = output.allocate(count)
         var all = output.bytes.mutableSpan
         var target = all._mutatingExtracting(start..<start + count)
+        for index in count - zeros..<count { target[index] = 0 }
         packet.write(fields, options: options, template: template.span, checksum: .full, into: &target)
         return start..<start + count
     }

@@ -9,6 +9,11 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ arrival: Arrival,
         _ output: inout Output
     ) {
+        // Where too many strangers want keys exchanged, a message waits for its own repetition.
+        guard opener != nil || isOpener || host.keyExchanges.hasRoom(arrival.now) else {
+            host.counters.keyExchangesPutOff += 1
+            return drop(arrival.metadata.id, &output)
+        }
         let isNext = segment.w.lowerBound <= receive.nextW && receive.held.isEmpty
         if isNext {
             consume(bytes.extracting(arrival.packet.payload), at: segment.w.lowerBound, arrival.now, &output)
@@ -132,7 +137,7 @@ extension Flow {
                 receive.appendEngineOwned(message.count)
                 install(secret, now: now, &output)
             } else {
-                guard let tep else { return false }
+                guard let tep, host.keyExchanges.admit(now) else { return false }
                 let answer = try KeyExchangeB.respond(
                     init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript,
                     crypto: host.crypto, random: host.random)
@@ -161,7 +166,11 @@ extension Flow {
             !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
-                if phase != .aborted { injectAck(latest: nil, now: arrival.now, &output) }
+                if phase != .aborted {
+                    acknowledgeRepeated(upTo: segment.w.upperBound, arrival.now)
+                    let duplicate = segment.w.lowerBound..<segment.endW
+                    injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
+                }
                 return drop(arrival.metadata.id, &output)
             }
         }
@@ -170,8 +179,9 @@ extension Flow {
             injectAck(now: arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
-        guard admit(segment, &output) else { return drop(arrival.metadata.id, &output) }
+        guard admit(segment, bytes: bytes.count, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
+        let duplicate = receive.held.firstOverlap(with: segment.w)
         let dropped = receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
         for packet in dropped { giveUp(packet, &output) }
@@ -188,28 +198,32 @@ extension Flow {
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
         }
         if isBeyondHole && !segment.w.isEmpty {
-            injectAck(latest: segment.w.lowerBound, now: arrival.now, &output)
+            acknowledgeOutOfOrder(segment, duplicate: duplicate, arrival.now, &output)
         } else if receive.promisedW > receive.nextW, receive.contiguousW > receive.promisedW {
             // The sender's window is small: every piece counts.
             acknowledgePieces(arrival.now, &output)
+        } else if receive.contiguousW > before, receive.hasPartialFrame, receive.held.hasHole, header.usesSACK {
+            // It fills a hole, or part of one, but completes nothing: a kernel would acknowledge it at once, so that the
+            // sender goes on repairing.
+            injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
         }
     }
 
     /// Whether there is room for one more held packet. For what comes next in the stream the last one goes.
-    private func admit(_ segment: Segment, _ output: inout Output) -> Bool {
+    private func admit(_ segment: Segment, bytes: Int, _ output: inout Output) -> Bool {
         let isNext = segment.w.lowerBound <= receive.contiguousW
         if !isNext && receive.held.isTooScattered(segment.w) { return false }
-        if admitHeld(segment) { return true }
-        guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
-        giveUp(last, &output)
-        return admitHeld(segment)
+        while !admitHeld(segment, bytes: bytes) {
+            guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
+            giveUp(last, &output)
+        }
+        return true
     }
 
     /// A packet that is held no longer, without having reached the kernel.
     func giveUp(_ packet: HeldPacket, _ output: inout Output) {
-        guard let id = packet.id else { return }
-        releaseHeld(1)
-        drop(id, &output)
+        releaseHeld(packet)
+        dropPending(packet.id, &output)
     }
 
     /// A repetition that differs from what is held: one of the two is forged, and this is the one the sender goes
@@ -222,7 +236,8 @@ extension Flow {
         let skip = new.lowerBound - segment.w.lowerBound
         let isSame = (0..<new.count).allSatisfy { host.unitScratch[$0] == payload[skip + $0] }
         guard !isSame else { return false }
-        guard receive.promisedW <= new.lowerBound else {
+        // The packets that go may reach further back than this one.
+        guard receive.promisedW <= min(new.lowerBound, receive.held.start(covering: new.lowerBound)) else {
             // What was acknowledged cannot be exchanged.
             abort(.authentication, now: now, &output)
             return false
@@ -239,7 +254,7 @@ extension Flow {
         let excess = receive.signedEndW.map { receive.removeHeld(endingAbove: $0) } ?? []
         release(now, &output)
         for held in excess {
-            if held.id != nil { releaseHeld(1) }
+            releaseHeld(held)
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
     }
@@ -268,7 +283,7 @@ extension Flow {
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             takeFIN(segment, now, &output)
             guard phase != .aborted else { return giveUp(held, &output) }
-            if held.id != nil { releaseHeld(1) }
+            releaseHeld(held)
             var options = TCPOptions(held.packet, of: held.bytes.span)
             options.remove(ENO.optionKind)
             let share = kShare(of: segment)
@@ -276,6 +291,7 @@ extension Flow {
             receive.keepPromised(held)
             deliver(
                 held.bytes.span, options, held.packet, held.id, k: share.range, fin: share.fin, acknowledged, &output)
+            receive.releasedK = receive.deliveredK
         }
     }
 
@@ -329,7 +345,7 @@ extension Flow {
     private func dropHeldFailure(_ length: Int, _ now: Instant, _ output: inout Output) {
         let bad = receive.nextW..<receive.nextW + max(1, length)
         for held in receive.removeHeld(touching: bad) {
-            if held.id != nil { releaseHeld(1) }
+            releaseHeld(held)
             deliverGoodPart(held.bytes.span, held.packet, held.id, held.w, &output)
         }
         injectAck(now: now, &output)
@@ -351,29 +367,48 @@ extension Flow {
 
     /// Watches a frame of which only a part is here.
     func armProgressTimer(_ now: Instant) {
-        guard receive.hasPartialFrame, receive.contiguousW > receive.promisedW,
-            phase == .encrypted || phase == .keyExchange
-        else {
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else {
             progressDeadline = nil
             return
         }
         guard progressDeadline == nil || receive.contiguousW != progressW else { return }
         progressW = receive.contiguousW
+        guard receive.contiguousW > receive.promisedW else {
+            // All of it is acknowledged. A sender that has sent less than that says so when it is told again.
+            progressDeadline = now.adding(milliseconds: FlowTime.stuckFrame + FlowTime.reset)
+            return
+        }
         // Where somebody forges, what is held may be forged too, and is not to be acknowledged before the sender has repeated it.
         let isSuspicious = lastFailure.map { now.milliseconds(since: $0) < FlowTime.suspicion } ?? false
-        let patience = isSuspicious ? FlowTime.suspiciousProgress : FlowTime.leastProgress
+        // A sender whose window is the limit has more to send: full segments, none of them the last of a write. What looks like
+        // the end of something is whole in the sender's eyes; if its length was forged on the way, both ends would wait for ever.
+        let looksLast = receive.held.looksLast(endingAt: receive.contiguousW, fullSize: header.wireMSS / 2)
+        let patience = isSuspicious || looksLast ? FlowTime.suspiciousProgress : FlowTime.leastProgress
         progressDeadline = now.adding(milliseconds: max(patience, roundTrip / 1_000_000))
     }
 
     /// Acknowledges the pieces of a frame that cannot complete because the sender waits for just that.
     func acknowledgePieces(_ now: Instant, _ output: inout Output) {
         progressDeadline = nil
-        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return }
-        // A promise covers everything below it: what the kernel may have lost must not be among that.
-        guard receive.acknowledgedK >= receive.deliveredK else { return }
-        receive.promisedW = receive.contiguousW
-        promisedAt = now
+        guard promise(upTo: max(receive.contiguousW, receive.promisedW), now) else { return }
         injectAck(now: now, &output)
+        armProgressTimer(now)
+    }
+
+    /// Acknowledges pieces of a frame that have come twice, and the same both times: these are the sender's own.
+    private func acknowledgeRepeated(upTo w: Int, _ now: Instant) {
+        guard w <= receive.contiguousW, w > receive.promisedW, receive.held.start(covering: w) == w else { return }
+        _ = promise(upTo: w, now)
+    }
+
+    private func promise(upTo w: Int, _ now: Instant) -> Bool {
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return false }
+        // A promise covers everything below it: what the kernel may have lost must not be among that.
+        guard receive.acknowledgedK >= receive.deliveredK else { return false }
+        guard w > receive.promisedW else { return true }
+        receive.promisedW = w
+        promisedAt = now
+        return true
     }
 
     /// Forged pieces that were acknowledged: the sender, long after, still stands or ends in front of them, and would

@@ -39,11 +39,25 @@ extension Flow {
     static let leastMSS = TCPOptions.capacity + Frame.overhead + 2 + 64
 
     /// The MSS the local kernel is told: what a frame adds to a segment has to fit as well (DESIGN.md section 3).
-    func loweredMSS(_ metadata: PacketMetadata) -> UInt16 {
-        let headers = tuple.local.address.isIPv6 ? 60 : 40
-        let path = metadata.mtu > 0 ? metadata.mtu - headers : Int.max
-        let size = min(max(Self.leastMSS, min(header.remoteMSS, header.localMSS)), path) - Frame.overhead
+    ///
+    /// - Parameter arrival: a SYN or SYN-ACK from the wire.
+    func loweredMSS(_ arrival: Arrival) -> UInt16 {
+        var path = arrival.metadata.mtu > 0 ? arrival.metadata.mtu : Int.max
+        if header.mtu > 0 { path = min(path, header.mtu) }
+        path = min(path, host.paths.known(PathMTUs.Path(tuple), arrival.now) ?? path)
+        let limit = path - (tuple.local.address.isIPv6 ? 60 : 40)
+        let size = min(max(Self.leastMSS, min(header.remoteMSS, header.localMSS)), limit) - Frame.overhead
         return UInt16(clamping: max(64, size))
+    }
+
+    /// Our kernel offers to take what it would send: after path MTU discovery 20 bytes less than the path takes.
+    func restoreMSS(_ options: inout TCPOptions) {
+        let headers = tuple.local.address.isIPv6 ? 60 : 40
+        guard header.kernelMTU < header.mtu, let size = options.maximumSegmentSize,
+            Int(size) == header.kernelMTU - headers
+        else { return }
+        header.localMSS = header.mtu - headers
+        options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
     }
 
     /// The header of a SYN with the window that the peer is going to be told of: the edge must not move back later.
@@ -100,11 +114,6 @@ extension Flow {
         output.actions.append(.accept(arrival.metadata.id, isOver ? .plain : .undecided))
     }
 
-    /// Sends a reset to the peer that answers `packet` (RFC 9293 section 3.10.7.1), as if no socket were here.
-    func refuse(_ packet: TCPPacket, _ metadata: PacketMetadata, _ output: inout Output) {
-        host.injectReset(answering: packet, metadata, keys: nil, &output)
-    }
-
     /// A join that may not be: neither kernel shall have it.
     func refuseJoin(_ reason: JoinRefusal, _ output: inout Output) {
         phase = .aborted
@@ -120,11 +129,34 @@ struct SYNOffer: Sendable {
     var sack = false
 }
 
+extension Flow {
+    /// The window the local kernel is told where the peer, which counts in W, acknowledges `acknowledged` and offers `field`:
+    /// what fits once it is in frames. Data beyond that would wait here, sent as the kernel believes; what it saw acknowledged
+    /// of it after a timeout would make the kernel take the timeout for spurious (F-RTO, RFC 5682), again and again.
+    ///
+    /// What was told is not taken back, and repeated acknowledgements tell the same.
+    func kernelWindow(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
+        let offered = Int(field) << header.remoteScale
+        if acknowledged + offered > header.toldEdge.w {
+            let room = max(0, acknowledged + offered - send.nextW)
+            let segment = max(1, segmentLimit(Self.usualOptions))
+            let data = room - (room + segment - 1) / segment * Frame.overhead
+            header.toldEdge = (acknowledged + offered, max(header.toldEdge.k, send.nextK + max(0, data)))
+        }
+        let told = min(offered, header.toldEdge.k - send.map.k(acknowledgedBy: acknowledged))
+        // A window too small for a frame is none to the kernel, but one that opens by itself.
+        return max(min(field, 1), UInt16(clamping: max(0, told) >> header.remoteScale))
+    }
+
+    /// Timestamps, aligned.
+    private static let usualOptions = 12
+}
+
 extension HeaderMemory {
-    /// Half of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and a
-    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop. That of the SYN is halved as well, so that the
-    /// right edge does not move back.
-    static func frugalWindow(_ window: UInt16) -> UInt16 { window / 2 + window % 2 }
+    /// Three quarters of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and
+    /// a receiver of MPTCP that runs out of it before a hole is filled comes to a stop. With half of it the kernel would never offer
+    /// more: it doubles what a round trip brought. That of the SYN is cut as well, so that the right edge does not move back.
+    static func frugalWindow(_ window: UInt16) -> UInt16 { window - window / 4 }
 
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }

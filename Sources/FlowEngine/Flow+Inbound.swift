@@ -25,7 +25,7 @@ extension Flow {
         case .plain:
             output.actions.append(.accept(arrival.metadata.id, .plain))
         case .aborted:
-            host.injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+            host.refuse(arrival, &output)
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateInbound(bytes, arrival, &output)
@@ -40,7 +40,7 @@ extension Flow {
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
-        guard packet.flags.contains(.ack), acknowledged <= send.sentW, isAcceptable(segment) else {
+        guard packet.flags.contains(.ack), send.mayBeAcknowledged(acknowledged), isAcceptable(segment) else {
             challenge(arrival.now, &output)
             abandonStuckFrame(segment, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
@@ -68,10 +68,14 @@ extension Flow {
     private func hear(
         _ packet: TCPPacket, _ options: borrowing TCPOptions, _ acknowledged: Int, _ output: inout Output
     ) {
-        if acknowledged > 0 || !packet.payload.isEmpty { needsENO = false }
+        if acknowledged > 0 || !packet.payload.isEmpty {
+            needsENO = false
+            handshakeACK = nil
+        }
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
+        header.remoteWindow = packet.window
     }
 
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
@@ -135,7 +139,7 @@ extension Flow {
         deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
     }
 
-    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, what makes it repeat that.
+    /// A duplicate: its plaintext again, or, where the kernel has acknowledged all of it, an acknowledgement that says so.
     private func deliverAgain(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
@@ -145,10 +149,11 @@ extension Flow {
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
         let ownsNoK = share.range.isEmpty && !share.fin
-        if ownsNoK { ackOwed = true }
         if isKnown || ownsNoK {
-            let k = receive.acknowledgedK - (isKnown && !ownsNoK ? 1 : 0)
+            let k = receive.acknowledgedK
             deliver(bytes, options, arrival.packet, arrival.metadata.id, k: k..<k, fin: false, acknowledged, &output)
+            // Answered here: the kernel answers questions seldom, and would not know which bytes came twice.
+            injectAck(duplicate: segment.w.lowerBound..<segment.endW, now: arrival.now, &output)
         } else {
             deliver(
                 bytes, options, arrival.packet, arrival.metadata.id, k: share.range, fin: share.fin, acknowledged,
@@ -202,7 +207,7 @@ extension Flow {
         var fields = TCPHeader(
             sequence: inOrigin.sequence(at: k.lowerBound),
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
-            window: packet.window)
+            window: kernelWindow(acknowledged, packet.window))
         mark(&fields, k: k, fin: fin)
         packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)
         return start..<start + count
@@ -250,7 +255,7 @@ extension Flow {
 
     /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
     /// kernel would refuse it (RFC 7323 section 5).
-    private func refreshTimestamp(of options: inout TCPOptions) {
+    func refreshTimestamp(of options: inout TCPOptions) {
         guard let value = header.timestampEcho?.bigEndianBytes,
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }

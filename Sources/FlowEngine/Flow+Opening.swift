@@ -38,11 +38,12 @@ extension Flow {
         if synsSent == 1 {
             localOffer = remember(syn: packet, options, .outbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-            header.mtu = arrival.metadata.mtu
+            notePath(arrival.metadata, arrival.now)
             begin(packet, options, arrival, &output)
         }
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
         guard phase == .opening, let opening else { return passSYN(arrival, &output) }
+        restoreMSS(&options)
         if isWithdrawalDue(options) {
             self.opening = nil
             let mark = becomePlain(.synRetransmitted, &output)
@@ -248,9 +249,10 @@ extension Flow {
             install(
                 ConnectionSecret(resuming: proposal.entry, of: proposal.chain, sessionNonce: nonce), now: arrival.now,
                 &output)
+            // It rides on the third ACK: proof of a join, and proof of encryption where the ENO option of that ACK gets lost.
+            sealEmptyFrame(rekey: false)
             if isJoin {
                 joinProven(&output)
-                sealEmptyFrame(rekey: false)
             } else {
                 sessionChain = proposal.chain
             }
@@ -274,7 +276,7 @@ extension Flow {
     /// A join without proof: the kernel sees a reset, and so does the peer.
     private func refuseSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
-        refuse(packet, arrival.metadata, &output)
+        host.refuse(arrival, &output)
         refuseJoin(.noProof, &output)
         var fields = TCPHeader(packet)
         fields.flags = [.rst, .ack]
@@ -287,7 +289,7 @@ extension Flow {
     ) {
         var options = copy kernelOptions
         options.remove(ENO.optionKind)
-        options.setMaximumSegmentSize(loweredMSS(arrival.metadata))
+        options.setMaximumSegmentSize(loweredMSS(arrival))
         if !header.usesTimestamps { options.remove(TCPOptionKind.timestamps) }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))

@@ -58,10 +58,13 @@ extension Flow {
             emitReset(bytes, options, arrival, &output)
         } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {
             emitPureAck(bytes, options, arrival, &output)
-        } else if sealer == nil {
-            holdOutbound(bytes, options, arrival, &output)
         } else {
-            emitData(bytes, options, arrival, &output)
+            sendMissingHandshakeACK(bytes, arrival, &output)
+            if sealer == nil {
+                holdOutbound(bytes, options, arrival, &output)
+            } else {
+                emitData(bytes, options, arrival, &output)
+            }
         }
     }
 
@@ -70,7 +73,7 @@ extension Flow {
         header.window = offeredWindow(packet)
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
-        if arrival.metadata.mtu > 0 { header.mtu = arrival.metadata.mtu }
+        notePath(arrival.metadata, arrival.now)
         header.note(timestamps: options, arrival.now)
     }
 
@@ -85,6 +88,10 @@ extension Flow {
         _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         let packet = arrival.packet
+        if isIntermediate(packet, kernelOptions) {
+            armSACKTimer(arrival.now)
+            return drop(arrival.metadata.id, &output)
+        }
         let options = outboundOptions(kernelOptions)
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         var w = pureAckW(k)
@@ -102,7 +109,7 @@ extension Flow {
             fields(at: w.lowerBound, flags: flags), options: options, like: packet, template: bytes, ciphertext: w,
             checksum: .full, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
-        ackOwed = false
+        noteAcknowledged()
         send.sentW = max(send.sentW, w.upperBound)
     }
 
@@ -142,7 +149,7 @@ extension Flow {
         guard metadata.isGSO else { return segmentLimit(0) - w.count }
         // The kernel chose the size of the segments by its own options and the MSS it was told, which leaves room for a frame,
         // or by a path narrower than that, which leaves none.
-        return kernel.paddedCount + (segmentLimit(0) < header.wireMSS ? 0 : Frame.overhead)
+        return kernel.paddedCount + (verdictLimit(0) < header.wireMSS ? 0 : Frame.overhead)
     }
 
     private func wireBlock(_ block: (start: SequenceNumber, end: SequenceNumber)) -> Range<Int>? {
@@ -156,27 +163,29 @@ extension Flow {
     private func holdOutbound(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
-        if isAwaitingHandshakeACK && handshakeACK == nil {
-            // The kernel answered the SYN-ACK with data: the third ACK becomes a packet of our own.
-            handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
-            injectHandshakeACK(now: arrival.now, &output)
-        }
         let sequence = arrival.packet.sequence
         let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
-        guard !isRepeated, admitHeldOutbound() else {
+        guard !isRepeated, admitHeldOutbound(bytes: bytes.count) else {
             return drop(arrival.metadata.id, &output)
         }
         heldOutbound.append(
             HeldOutbound(bytes: bytes.array(), packet: arrival.packet, metadata: arrival.metadata))
     }
 
-    /// Sends Init1 or the probe of a join in the shape of the kernel's third ACK.
+    /// Where the kernel answers the SYN-ACK with data, the third ACK becomes a packet of our own.
+    private func sendMissingHandshakeACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        guard isAwaitingHandshakeACK, handshakeACK == nil else { return }
+        handshakeACK = (Self.headers(of: arrival.packet, bytes), arrival.packet)
+        injectHandshakeACK(now: arrival.now, &output)
+    }
+
+    /// Sends Init1 or an empty frame in the shape of the kernel's third ACK.
     func injectHandshakeACK(now: Instant, _ output: inout Output) {
-        guard let handshakeACK else { return }
+        guard let handshakeACK, let owned = send.engineOwned.first else { return }
         var options = TCPOptions(handshakeACK.packet, of: handshakeACK.bytes.span)
         options.dropMPTCPDataLength()
         appendENO(to: &options)
-        let w = send.acknowledgedW..<send.nextW
+        let w = max(owned.lowerBound, send.acknowledgedW)..<max(owned.upperBound, send.acknowledgedW)
         let range = compose(
             fields(at: w.lowerBound, flags: [.ack, .psh]), options: options, like: handshakeACK.packet,
             template: handshakeACK.bytes.span, ciphertext: w, checksum: .full, &output)
@@ -193,11 +202,12 @@ extension Flow {
     /// Keys exist: what was held goes out.
     func releaseOutbound(now: Instant, _ output: inout Output) {
         while let held = heldOutbound.popFirst() {
-            host.pending.outbound.release(1)
+            host.pending.outbound.release(held.load)
             let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
         }
+        heldOutbound = []
     }
 
     // MARK: Data
@@ -211,10 +221,17 @@ extension Flow {
         // A hole means that a packet was lost before it came here: without it the W position is unknown.
         guard first <= send.queuedK else { return drop(arrival.metadata.id, &output) }
         let isNew = end > send.queuedK || (packet.flags.contains(.fin) && end == send.queuedK && !hasQueuedFIN)
-        if isNew { sealNew(bytes, arrival, from: send.queuedK - first) }
+        noteRepetition(from: first, to: end, arrival.now)
+        noteSegment(packet, kernelOptions, isGSO: arrival.metadata.isGSO)
+        if isNew {
+            let limit = frameLimit(
+                optionCount: kernelOptions.paddedCount,
+                superPacket: arrival.metadata.isGSO ? packet.payload.count : 0, arrival.now)
+            sealNew(bytes, arrival, from: send.queuedK - first, limit: limit)
+        }
 
         let isFIN = packet.flags.contains(.fin) && send.finK == end
-        let start = max(send.map.w(startingAt: first), send.retransmittableW)
+        let start = withUnheardProof(max(send.map.w(startingAt: first), send.retransmittableW))
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
         let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
         let options = outboundOptions(kernelOptions, limit: limit)
@@ -230,6 +247,13 @@ extension Flow {
         }
     }
 
+    /// Until the peer has been heard, the empty frame of the third ACK goes with what follows it too: a third ACK that is lost costs
+    /// TCP nothing.
+    private func withUnheardProof(_ start: Int) -> Int {
+        guard needsENO, isOpener, let owned = send.engineOwned.first, owned.upperBound == start else { return start }
+        return max(owned.lowerBound, send.retransmittableW)
+    }
+
     private var hasQueuedFIN: Bool { send.finK != nil || send.backlog.last?.isFIN == true }
 
     private func injectProbe(now: Instant, _ output: inout Output) {
@@ -238,14 +262,14 @@ extension Flow {
     }
 
     /// Seals what the packet brings beyond byte `skip` of its data; what the peer's window has no room for waits.
-    private func sealNew(_ bytes: Span<UInt8>, _ arrival: Arrival, from skip: Int) {
+    private func sealNew(_ bytes: Span<UInt8>, _ arrival: Arrival, from skip: Int, limit: Int) {
         let packet = arrival.packet
         let isFIN = packet.flags.contains(.fin)
         let data = bytes.extracting(packet.payload).extracting(skip..<packet.payload.count)
         traffic.plainOut += UInt64(data.count)
         let urgent =
             packet.flags.contains(.urg) ? send.queuedK - skip + Int(packet.urgentPointer) - 1 : nil
-        let sealed = send.backlog.isEmpty ? seal(data, fin: isFIN, urgentK: urgent) : 0
+        let sealed = send.backlog.isEmpty ? seal(data, fin: isFIN, urgentK: urgent, limit: limit) : 0
         guard sealed < data.count || (isFIN && send.finK == nil) else { return }
         send.backlog.append(
             BacklogPacket(
@@ -254,13 +278,15 @@ extension Flow {
     }
 
     /// Seals as much of `data`, which begins at the next K byte, as the peer's window takes; returns how much.
-    private func seal(_ data: Span<UInt8>, fin: Bool, urgentK: Int? = nil) -> Int {
+    ///
+    /// - Parameter limit: bytes of data in a frame at most.
+    private func seal(_ data: Span<UInt8>, fin: Bool, urgentK: Int?, limit: Int) -> Int {
         var done = 0
         while done < data.count {
             let urgent = urgentK.flatMap { UInt16(exactly: $0 - send.nextK) }
             let overhead = urgent == nil ? Frame.overhead : Frame.overhead + 2
             let rest = data.count - done
-            let length = min(rest, host.configuration.maximumFrameData, send.room - overhead)
+            let length = min(rest, limit + Frame.overhead - overhead, send.room - overhead)
             // Small change is not worth a frame while an acknowledgement is due that opens the window.
             let isWorthIt = length == rest || length >= 256 || (length > 0 && send.acknowledgedW == send.nextW)
             guard length > 0, isWorthIt else { return done }
@@ -312,14 +338,16 @@ extension Flow {
     func flushBacklog(_ now: Instant, _ output: inout Output) {
         while var first = send.backlog.first, send.room > Frame.overhead || first.data.isEmpty {
             let start = send.nextW
-            let sealed = seal(first.data.span, fin: first.isFIN, urgentK: first.urgentK)
+            let options = TCPOptions(first.packet, of: first.template.span)
+            let limit = frameLimit(optionCount: options.paddedCount, superPacket: 0, now)
+            let sealed = seal(first.data.span, fin: first.isFIN, urgentK: first.urgentK, limit: limit)
             guard send.nextW > start else { return }
             let isFIN = send.finK != nil
             let w = start..<(isFIN ? send.nextW - 1 : send.nextW)
             let isDone = sealed == first.data.count
             first.data = first.data.dropFirst(sealed)
             first.k += sealed
-            if isDone { send.backlog.removeFirst() } else { send.backlog[0] = first }
+            if isDone { send.dropFirstOfBacklog() } else { send.backlog[0] = first }
             injectBacklog(w, fin: isFIN, like: first, &output)
             if !isDone { return }
         }
@@ -332,7 +360,7 @@ extension Flow {
             let fresh = ownOptions(now: header.timestampTaken)
             for index in 0..<min(10, fresh.count) { options.set(fresh.span[index], at: echo.lowerBound + index) }
         }
-        let segment = max(1, segmentLimit(options.paddedCount))
+        let segment = max(1, cutLimit(options.paddedCount))
         var position = w.lowerBound
         repeat {
             let end = min(w.upperBound, position + segment)
@@ -344,7 +372,7 @@ extension Flow {
             position = end
         } while position < w.upperBound
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
-        ackOwed = false
+        noteAcknowledged()
     }
 }
 

@@ -20,6 +20,8 @@ struct HeldOutbound {
     let bytes: [UInt8]
     let packet: TCPPacket
     let metadata: PacketMetadata
+
+    var load: HeldLoad { HeldLoad(packets: 1, bytes: bytes.count) }
 }
 
 /// One TCP connection between the local kernel and the wire.
@@ -45,6 +47,8 @@ final class Flow {
     /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
     /// yet: it may still have the old connection, which must not go on in clear.
     var isUnconfirmed = false
+    /// Among the engine's ``UnprovenFlows``.
+    var isCountedUnproven = false
 
     // MARK: Negotiation and keys
 
@@ -92,6 +96,9 @@ final class Flow {
     /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
     var needsENO = false
     var ackOwed = false
+    var outOfOrder = OutOfOrderAcknowledgements()
+    /// When what arrived out of order has to be told at the latest.
+    var sackDeadline: Instant?
 
     // MARK: Header memory
 
@@ -111,7 +118,11 @@ final class Flow {
     var progressDeadline: Instant?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
+    /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
+    var asked: (k: Int, at: Instant)?
     var lastRedelivery: Instant?
+    /// When the local kernel last sent something again.
+    var lastRepetition: Instant?
     var redeliveryDeadline: Instant?
     var redeliveries = 0
     /// When the wire last brought anything.
@@ -157,6 +168,8 @@ final class Flow {
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
+    /// A SYN from the wire opened it, and nothing since shows that anybody wants it.
+    var isUnproven: Bool { !isOpener && !isProven && phase != .plain && !isReset }
     /// What remains is there to answer late packets.
     var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }
@@ -164,6 +177,7 @@ final class Flow {
     var nextDeadline: Instant? {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
+        next = Self.earlier(next, sackDeadline)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
@@ -196,6 +210,10 @@ struct HeaderMemory {
     var window: UInt16 = 0
     /// The same in bytes.
     var localWindow = 0
+    /// The peer's latest window field.
+    var remoteWindow: UInt16 = 0
+    /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
+    var toldEdge = (w: 0, k: 0)
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0
@@ -204,7 +222,12 @@ struct HeaderMemory {
     var timestampEcho: UInt32?
     var hopLimit: UInt8 = 64
     var egress = Egress()
+    /// The longest packet that the path takes, as far as known; 0 where nothing is.
     var mtu = 0
+    /// The longest that the kernel lets leave of its own: less, where it leaves room for a frame.
+    var kernelMTU = 0
+    /// The segment that the kernel makes at present, options included, as far as its packets show.
+    var kernelSegment = Int.max
     /// The largest segment the path takes, options included: the least of both MSS options and the local MTU.
     var wireMSS = 536
     var localMSS = Int.max

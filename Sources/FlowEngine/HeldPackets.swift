@@ -10,6 +10,8 @@ struct HeldPacket: Sendable {
     /// W offsets of its data.
     var w: Range<Int>
     var isFIN: Bool { packet.flags.contains(.fin) }
+    /// What it takes of a ``HeldBudget``: its bytes for as long as they are kept.
+    var load: HeldLoad { HeldLoad(packets: id == nil ? 0 : 1, bytes: bytes.count) }
 
     /// Whether one that `other` encloses says something that it does not.
     fileprivate func says(moreThan other: HeldPacket) -> Bool {
@@ -25,14 +27,28 @@ struct HeldPackets: Sendable {
     private(set) var packets: Deque<HeldPacket> = []
     /// What the packets cover, in W: neither touching nor overlapping.
     private(set) var ranges: Deque<Range<Int>> = []
+    /// Places (W) in the stretches that packets were added to most recently, the latest first.
+    private var recent: [Int] = []
+    /// How often a packet came to another stretch than the one before.
+    private(set) var blockChanges = 0
+    /// What they take of a ``HeldBudget``.
+    private(set) var load = HeldLoad()
+    /// The most packets since there were none.
+    private var peak = 0
+    /// Room for more than so many is given back when there are none.
+    private static let idlePeak = 32
+
     /// Packets looked at, for tests of what an arrival costs.
     private(set) var visits = 0
 
     /// Holes a stream may have. A sender that keeps to what RFC 6675 allows fills them from the left, so that what is
     /// refused here is what it needs last.
     static let mostRanges = 1024
+    /// As many as fit an acknowledgement.
+    private static let mostRecent = 4
 
     var isEmpty: Bool { packets.isEmpty }
+    var hasHole: Bool { ranges.count > 1 }
     var count: Int { packets.count }
 
     // MARK: What is here
@@ -54,6 +70,13 @@ struct HeldPackets: Sendable {
         return index < ranges.count && ranges[index].lowerBound <= range.lowerBound
     }
 
+    /// The first stretch of `range` that is here already.
+    func firstOverlap(with range: Range<Int>) -> Range<Int>? {
+        let index = ranges.firstIndexSorted { $0.upperBound > range.lowerBound }
+        guard index < ranges.count, ranges[index].overlaps(range) else { return nil }
+        return ranges[index].clamped(to: range)
+    }
+
     /// Whether `range` would add one more hole to a stream that has too many.
     func isTooScattered(_ range: Range<Int>) -> Bool {
         guard ranges.count >= Self.mostRanges, !range.isEmpty else { return false }
@@ -70,6 +93,19 @@ struct HeldPackets: Sendable {
         return false
     }
 
+    /// Where the first packet begins that reaches beyond `w`; `w` if none begins before it.
+    func start(covering w: Int) -> Int {
+        let index = packets.firstIndexSorted { $0.w.upperBound > w }
+        return index < packets.count ? min(w, packets[index].w.lowerBound) : w
+    }
+
+    /// Whether what ends at `w` seems to be the last that the sender has.
+    func looksLast(endingAt w: Int, fullSize: Int) -> Bool {
+        let index = packets.firstIndexSorted { $0.w.upperBound >= w }
+        guard index < packets.count, packets[index].w.upperBound == w else { return false }
+        return packets[index].packet.flags.contains(.psh) || packets[index].w.count < fullSize
+    }
+
     // MARK: In and out
 
     /// Takes a packet in.
@@ -78,9 +114,11 @@ struct HeldPackets: Sendable {
     mutating func insert(_ packet: HeldPacket) -> [HeldPacket] {
         let w = packet.w
         visits += 1
+        peak = max(peak, packets.count + 1)
         if packets.last.map({ $0.w.lowerBound < w.lowerBound && $0.w.upperBound <= w.upperBound }) ?? true {
             // Most come in order.
             packets.append(packet)
+            load = load + packet.load
             cover(w)
             return []
         }
@@ -92,6 +130,7 @@ struct HeldPackets: Sendable {
         while first < last, packets[first].w.upperBound == w.lowerBound { first += 1 }
         while last > first, packets[last - 1].says(moreThan: packet) { last -= 1 }
         let dropped = Array(packets[first..<last])
+        load = dropped.reduce(load + packet.load) { $0 - $1.load }
         visits += stop - start
         packets.replaceSubrange(first..<last, with: CollectionOfOne(packet))
         cover(w)
@@ -101,6 +140,7 @@ struct HeldPackets: Sendable {
     /// Merges `range` into ``ranges``.
     private mutating func cover(_ range: Range<Int>) {
         guard !range.isEmpty else { return }
+        defer { noteRecent(range) }
         if let last = ranges.last, last.upperBound < range.lowerBound { return ranges.append(range) }
         let start = ranges.firstIndexSorted { $0.upperBound >= range.lowerBound }
         var merged = range
@@ -116,12 +156,33 @@ struct HeldPackets: Sendable {
         }
     }
 
+    /// - Precondition: a stretch covers `range`.
+    private mutating func noteRecent(_ range: Range<Int>) {
+        let stretch = ranges[ranges.firstIndexSorted { $0.upperBound >= range.upperBound }]
+        if let first = recent.first, stretch.contains(first) { return }
+        blockChanges += 1
+        recent.removeAll(where: stretch.contains)
+        recent.insert(range.lowerBound, at: 0)
+        if recent.count > Self.mostRecent { recent.removeLast() }
+    }
+
     /// Takes out the first packet if all of it lies below `w`.
     mutating func popFirst(endingBy w: Int) -> HeldPacket? {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
         packets.removeFirst()
-        if packets.isEmpty { ranges.removeAll(keepingCapacity: true) }
+        load = load - first.load
+        if packets.isEmpty { rest() }
         return first
+    }
+
+    /// Nothing is here any more.
+    private mutating func rest() {
+        let keepsRoom = peak <= Self.idlePeak
+        packets.removeAll(keepingCapacity: keepsRoom)
+        ranges.removeAll(keepingCapacity: keepsRoom)
+        recent.removeAll(keepingCapacity: keepsRoom)
+        load = HeldLoad()
+        peak = 0
     }
 
     /// Forgets the stretches that end at or below `w`.
@@ -154,8 +215,9 @@ struct HeldPackets: Sendable {
     private mutating func remove(_ indices: Range<Int>) -> [HeldPacket] {
         let removed = Array(packets[indices])
         visits += removed.count
+        load = removed.reduce(load) { $0 - $1.load }
         packets.removeSubrange(indices)
-        if packets.isEmpty { ranges = [] }
+        if packets.isEmpty { rest() }
         guard let first = removed.first?.w.lowerBound, let last = removed.last?.w.upperBound else { return removed }
         // Neighbours may reach into what goes.
         let low = indices.lowerBound > 0 ? max(first, packets[indices.lowerBound - 1].w.upperBound) : first
@@ -183,14 +245,12 @@ struct HeldPackets: Sendable {
             if let id = packets[index].id { taken.append(id) }
             packets[index].id = nil
         }
+        load.packets = 0
         return taken
     }
 
     mutating func removeAll() -> [HeldPacket] {
-        defer {
-            packets = []
-            ranges = []
-        }
+        defer { rest() }
         return Array(packets)
     }
 
@@ -219,26 +279,34 @@ struct HeldPackets: Sendable {
 
     // MARK: SACK
 
-    /// SACK blocks (W): the block of `latest` first, then from the left.
+    /// SACK blocks (W): the block of `latest` first, then those that changed most recently, for acknowledgements get lost
+    /// (RFC 2018 section 4), then from the left.
     ///
     /// The first held piece of an incomplete frame is left out: it cannot be acknowledged before the frame
     /// authenticates, and a block that starts at the acknowledgement would say nothing.
     func sackBlocks(above acknowledged: Int, latest: Int?, limit: Int) -> [Range<Int>] {
         var blocks: [Range<Int>] = []
-        let newest = latest.flatMap { w in index(endingAbove: w).flatMap { ranges[$0].contains(w) ? $0 : nil } }
-        if let newest, let first = block(newest, acknowledged) { blocks.append(first) }
-        var candidate = 0
-        while blocks.count < limit, candidate < ranges.count {
-            if candidate != newest, let next = block(candidate, acknowledged) { blocks.append(next) }
-            candidate += 1
+        var told: [Int] = []
+        func tell(_ candidate: Int) {
+            guard blocks.count < limit, !told.contains(candidate) else { return }
+            told.append(candidate)
+            if let next = block(candidate, acknowledged) { blocks.append(next) }
         }
+        for w in CollectionOfOne(latest).compactMap(\.self) + recent {
+            if let index = index(endingAbove: w), ranges[index].contains(w) { tell(index) }
+        }
+        for candidate in ranges.indices.prefix(limit + told.count) { tell(candidate) }
         return blocks
     }
 
     private func block(_ index: Int, _ acknowledged: Int) -> Range<Int>? {
         let range = ranges[index]
-        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else { return range }
+        // A FIN counts like a byte: without it the sender would not take its last segment for arrived.
+        let end = range.upperBound + (index == ranges.count - 1 && containsFIN(at: range.upperBound) ? 1 : 0)
+        guard index == 0, range.lowerBound <= acknowledged, let piece = packets.first else {
+            return range.lowerBound..<end
+        }
         let start = max(piece.w.upperBound, acknowledged + 1)
-        return start < range.upperBound ? start..<range.upperBound : nil
+        return start < end ? start..<end : nil
     }
 }

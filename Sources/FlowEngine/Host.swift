@@ -10,6 +10,13 @@ final class Host {
     var tracker = MPTCPTracker()
     var sessions: SessionCache
     var pending: PendingVerdicts
+    var paths = PathMTUs()
+    /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
+    var kernelProbesPaths = false
+    /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
+    var keyExchanges: RateLimit
+    /// Resets for whoever is wrong here.
+    var refusals = RateLimit(perSecond: 1_000, burst: 1_000)
     /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
     /// three, because opening one may lead to sealing another.
     var frameScratch = [UInt8](repeating: 0, count: 70_000)
@@ -18,13 +25,19 @@ final class Host {
 
     /// Session secrets a peer may be ahead of us: lost connections in a row.
     static let sessionLookAhead = 16
+    /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
+    static let mostSessions = 32_768
 
     init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
-        pending = PendingVerdicts(limit: configuration.maximumHeldPackets)
+        pending = PendingVerdicts(limit: configuration.maximumHeldPackets, bytes: configuration.maximumHeldBytes)
+        let rate = configuration.maximumKeyExchangesPerSecond
+        // More at once, for a crowd that comes back after a restart.
+        keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
         sessions = SessionCache(
-            limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
+            limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
+            crypto: crypto)
     }
 }

@@ -1,3 +1,4 @@
+import DequeModule
 import PacketWire
 import Tcpcrypt
 
@@ -31,8 +32,13 @@ final class MPTCPConnection {
         let made = attempts[index, default: 0]
         guard made < JoinPolicy.attemptsPerSecret else { return false }
         attempts[index] = made + 1
+        // The chain has forgotten what lies further back.
+        if attempts.count > 2 * JoinPolicy.lookAhead {
+            attempts = attempts.filter { $0.key > index - JoinPolicy.lookAhead }
+        }
         return true
     }
+    var attemptCount: Int { attempts.count }
 
     /// Spends a secret of the accepting chain, at its first authenticated frame.
     func spend(_ index: Int) -> Bool {
@@ -63,6 +69,10 @@ enum JoinPolicy {
     static let attemptsPerSecret = 16
     /// How long a connection without subflows is remembered.
     static let makeAfterBreakMilliseconds: Int64 = 120_000
+    /// How many of them.
+    static let mostEmpty = 4_096
+    /// Connections remembered whose peers claim the same token. With two of them nobody joins any more.
+    static let mostClaims = 8
 }
 
 /// Finds connections by token: the local one in a peer's MP_JOIN, the remote one in ours.
@@ -72,6 +82,8 @@ enum JoinPolicy {
 struct MPTCPTracker {
     private var byLocalToken: [UInt32: MPTCPConnection] = [:]
     private var byRemoteToken: [UInt32: [MPTCPConnection]] = [:]
+    /// Encrypted connections without subflows, in the order in which they lost the last one.
+    private var empty: Deque<(connection: MPTCPConnection, since: Instant)> = []
     private var plainLocalTokens = RecentSet<UInt32>(limit: 1 << 16)
     private var plainRemoteTokens = RecentSet<UInt32>(limit: 1 << 16)
 
@@ -96,7 +108,9 @@ struct MPTCPTracker {
         case .inbound where connection.remoteKey == nil:
             connection.remoteKey = key
             connection.remoteToken = token
-            byRemoteToken[token, default: []].append(connection)
+            if byRemoteToken[token, default: []].count < JoinPolicy.mostClaims {
+                byRemoteToken[token, default: []].append(connection)
+            }
         default:
             break
         }
@@ -124,13 +138,32 @@ struct MPTCPTracker {
         if byRemoteToken[token]?.isEmpty == true { byRemoteToken[token] = nil }
     }
 
+    /// A connection has lost its last subflow. One that nobody could join is forgotten: anybody can make those.
+    mutating func noteEmpty(_ connection: MPTCPConnection, now: Instant) {
+        guard connection.protection == .encrypted else { return forget(connection) }
+        connection.emptySince = now
+        empty.append((connection, now))
+        while empty.count > JoinPolicy.mostEmpty { forgetFirstEmpty() }
+    }
+
     /// Forgets connections that lost their last subflow long ago.
     mutating func expire(now: Instant) {
-        for connection in Array(byLocalToken.values) + byRemoteToken.values.joined() {
-            guard connection.subflows == 0, let since = connection.emptySince else { continue }
-            if now.milliseconds(since: since) > JoinPolicy.makeAfterBreakMilliseconds { forget(connection) }
+        while let first = empty.first,
+            now.milliseconds(since: first.since) > JoinPolicy.makeAfterBreakMilliseconds
+        {
+            forgetFirstEmpty()
         }
     }
+
+    private mutating func forgetFirstEmpty() {
+        guard let first = empty.popFirst() else { return }
+        // It may have been joined since.
+        let isEmpty = first.connection.subflows <= 0 && first.connection.emptySince == first.since
+        if isEmpty { forget(first.connection) }
+    }
+
+    /// Connections known by a token of theirs.
+    var count: Int { byLocalToken.count + byRemoteToken.values.reduce(0) { $0 + $1.count } }
 
     private static func token(of key: UInt64, _ crypto: any CryptoProvider) -> UInt32 {
         digest(of: key, crypto).span.loadUInt32(at: 0)

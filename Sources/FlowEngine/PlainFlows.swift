@@ -7,6 +7,8 @@ struct PlainFlow {
     var reason: FallbackReason?
     var tokens: (local: UInt32, remote: UInt32)?
     var since: Instant
+    /// Its place among all that ever were.
+    var number: UInt64 = 0
     /// The sequence number of the SYN that opened it: its repetitions stay plain.
     var initial: SequenceNumber
 
@@ -22,7 +24,9 @@ struct PlainFlow {
 /// The most recent plain flows; the engine sees nothing of them any more, so they leave by age and by the socket list.
 struct PlainFlows {
     private var flows: [FlowTuple: PlainFlow] = [:]
-    private var order: Deque<FlowTuple> = []
+    /// Oldest first; an entry whose flow is gone, or has come again since, is skipped.
+    private var order: Deque<(tuple: FlowTuple, number: UInt64)> = []
+    private var nextNumber: UInt64 = 0
     private static let limit = 4_096
 
     var values: Dictionary<FlowTuple, PlainFlow>.Values { flows.values }
@@ -32,22 +36,31 @@ struct PlainFlows {
     func contains(_ tuple: FlowTuple, initial: SequenceNumber) -> Bool { flows[tuple]?.initial == initial }
 
     mutating func insert(_ flow: PlainFlow) {
-        if flows.updateValue(flow, forKey: flow.tuple) == nil { order.append(flow.tuple) }
-        while order.count > Self.limit, let oldest = order.popFirst() { flows[oldest] = nil }
+        var numbered = flow
+        nextNumber += 1
+        numbered.number = nextNumber
+        flows[flow.tuple] = numbered
+        order.append((flow.tuple, nextNumber))
+        while flows.count > Self.limit, let oldest = order.popFirst() {
+            if isCurrent(oldest) { flows[oldest.tuple] = nil }
+        }
+        if order.count > 2 * Self.limit { order = order.filter(isCurrent) }
     }
 
-    mutating func remove(_ tuple: FlowTuple) {
-        guard flows.removeValue(forKey: tuple) != nil else { return }
-        order.removeAll { $0 == tuple }
+    private func isCurrent(_ entry: (tuple: FlowTuple, number: UInt64)) -> Bool {
+        flows[entry.tuple]?.number == entry.number
     }
+
+    mutating func remove(_ tuple: FlowTuple) { flows[tuple] = nil }
+
+    /// Entries, outdated ones included.
+    var entries: Int { order.count }
 
     /// Forgets flows without a socket, but for a moment after they were seen.
     mutating func retain(_ sockets: Set<FlowTuple>, now: Instant) {
-        order.removeAll { tuple in
-            guard let flow = flows[tuple], !sockets.contains(tuple) else { return false }
-            guard now.milliseconds(since: flow.since) > FlowTime.idleBeforeReconcile else { return false }
-            flows[tuple] = nil
-            return true
+        flows = flows.filter { tuple, flow in
+            sockets.contains(tuple) || now.milliseconds(since: flow.since) <= FlowTime.idleBeforeReconcile
         }
+        order = order.filter(isCurrent)
     }
 }

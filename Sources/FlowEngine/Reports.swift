@@ -2,14 +2,16 @@ import PacketWire
 import Tcpcrypt
 
 extension Flow {
+    var state: SubflowState {
+        switch phase {
+        case .encrypted: .encrypted
+        case .plain, .observing: .plain
+        case .opening, .accepting, .keyExchange, .aborted: .handshake
+        }
+    }
+
     var report: SubflowReport {
-        let state: SubflowState =
-            switch phase {
-            case .encrypted: .encrypted
-            case .plain, .observing: .plain
-            case .opening, .accepting, .keyExchange, .aborted: .handshake
-            }
-        return SubflowReport(
+        SubflowReport(
             local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: keyFacts?.aead,
             role: keyFacts == nil ? nil : isOpener ? .a : .b, sessionID: sessionID, secretIndex: keyFacts?.index,
             plainBytesIn: traffic.plainIn, plainBytesOut: traffic.plainOut, wireBytesIn: traffic.wireIn,
@@ -53,6 +55,17 @@ extension Engine {
         return all.sorted { ($0.subflows.first?.order ?? "") < ($1.subflows.first?.order ?? "") }
     }
 
+    /// How many flows go on, by state.
+    public var flowCounts: [SubflowState: Int] {
+        var counts: [SubflowState: Int] = [:]
+        for flow in flows.values where !flow.hasEnded { counts[flow.state, default: 0] += 1 }
+        counts[.plain, default: 0] += plainFlows.values.count
+        return counts
+    }
+
+    /// How many sessions are cached.
+    public var sessionCount: Int { host.sessions.count }
+
     /// Cached sessions.
     public func sessions(now: Instant) -> [SessionReport] {
         host.sessions.entries(now: now.milliseconds).map {
@@ -60,6 +73,12 @@ extension Engine {
                 tep: $0.tep, aead: $0.aead, originalRole: $0.role, nextIndex: $0.nextIndex, peers: $0.peers,
                 ageMilliseconds: $0.ageMilliseconds)
         }
+    }
+
+    /// Whether the kernel finds out by itself what paths take (`net.ipv4.tcp_mtu_probing`).
+    public var kernelProbesPaths: Bool {
+        get { host.kernelProbesPaths }
+        set { host.kernelProbesPaths = newValue }
     }
 
     /// Forgets every cached session; connections go on.

@@ -27,6 +27,8 @@ struct SendStream: Sendable {
     var sentW = 0
     /// W offset the peer's window ends at.
     private(set) var rightEdge = 0
+    /// The largest window the peer has had.
+    private(set) var largestWindow = 0
     /// The K offset of the FIN, once it was sealed.
     private(set) var finK: Int?
     var backlog: Deque<BacklogPacket> = []
@@ -48,6 +50,11 @@ struct SendStream: Sendable {
     /// Room in the peer's window for new W bytes.
     var room: Int { max(0, rightEdge - nextW) }
     var retainedBytes: Int { ciphertext.count + backlog.reduce(0) { $0 + $1.data.count } }
+
+    mutating func dropFirstOfBacklog() {
+        backlog.removeFirst()
+        if backlog.isEmpty { backlog = [] }
+    }
 
     /// Appends a whole frame or message.
     mutating func append(_ bytes: Span<UInt8>, kCount: Int, lead: Int) {
@@ -76,9 +83,13 @@ struct SendStream: Sendable {
     /// W offset behind the last byte that is not the FIN.
     var dataEndW: Int { ciphertext.end }
 
+    /// Whether somebody who knows the connection may acknowledge just this (RFC 5961 section 5.2).
+    func mayBeAcknowledged(_ w: Int) -> Bool { w <= sentW && w >= acknowledgedW - max(largestWindow, 65_535) }
+
     /// Notes an acknowledgement and window that arrived.
     mutating func acknowledge(_ w: Int, window: Int) {
         if w >= acknowledgedW { rightEdge = max(rightEdge, w + window) }
+        largestWindow = max(largestWindow, window)
         guard w > acknowledgedW else { return }
         acknowledgedW = w
         ciphertext.discard(before: w)

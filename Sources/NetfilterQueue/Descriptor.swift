@@ -41,6 +41,10 @@ enum SocketOption {
     static let receiveBufferForce: Int32 = 33
     static let ipHeaderIncluded: Int32 = 3
     static let ipPacketInfo: Int32 = 8
+    static let ipMTUDiscovery: Int32 = 10
+    static let ipv6MTUDiscovery: Int32 = 23
+    /// IP_PMTUDISC_PROBE and IPV6_PMTUDISC_PROBE: only the device's MTU counts.
+    static let discoveryProbe: Int32 = 3
     static let ipv6HeaderIncluded: Int32 = 36
     static let ipv6PacketInfo: Int32 = 50
     static let netlinkLevel: Int32 = 270

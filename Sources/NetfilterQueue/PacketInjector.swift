@@ -18,8 +18,10 @@ public struct PacketInjector: ~Copyable, Sendable {
         guard UInt32(bitPattern: setfsgid(gid_t(groupID))) == groupID else {
             throw SystemCallError("setfsgid", .notPermitted)
         }
-        ipv4 = try Self.open(AF_INET, Int32(IPPROTO_IP), SocketOption.ipHeaderIncluded)
-        ipv6 = try? Self.open(AF_INET6, Int32(IPPROTO_IPV6), SocketOption.ipv6HeaderIncluded)
+        ipv4 = try Self.open(
+            AF_INET, Int32(IPPROTO_IP), SocketOption.ipHeaderIncluded, SocketOption.ipMTUDiscovery)
+        ipv6 = try? Self.open(
+            AF_INET6, Int32(IPPROTO_IPV6), SocketOption.ipv6HeaderIncluded, SocketOption.ipv6MTUDiscovery)
     }
 
     /// Negative where the kernel has no IPv6.
@@ -31,11 +33,13 @@ public struct PacketInjector: ~Copyable, Sendable {
     }
 
     private static func open(
-        _ family: Int32, _ level: Int32, _ headerIncluded: Int32
+        _ family: Int32, _ level: Int32, _ headerIncluded: Int32, _ discovery: Int32
     ) throws(SystemCallError) -> Descriptor {
         let type = Int32(SOCK_RAW.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
         let descriptor = try Descriptor.socket(family, type, Int32(IPPROTO_RAW), "raw socket")
         try descriptor.set(level: level, option: headerIncluded, to: 1, "header included")
+        // The kernel's route says less than the path takes, for the sake of its own packets (PathMTUs). Not fragmented for that.
+        try descriptor.set(level: level, option: discovery, to: SocketOption.discoveryProbe, "path MTU discovery")
         try descriptor.set(level: SOL_SOCKET, option: SocketOption.sendBufferForce, to: 8 << 20, "SO_SNDBUFFORCE")
         // A raw socket of protocol IPPROTO_RAW receives nothing, so there is no receive queue to drain.
         return descriptor
@@ -43,7 +47,7 @@ public struct PacketInjector: ~Copyable, Sendable {
 }
 
 extension PacketInjector {
-    /// Sends `packet`, a whole IP packet with valid checksums and no longer than the route's MTU, to its destination.
+    /// Sends `packet`, a whole IP packet with valid checksums and no longer than the device's MTU, to its destination.
     ///
     /// - Parameters:
     ///   - mark: the packet mark while routing and in the rules.

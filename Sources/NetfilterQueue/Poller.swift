@@ -31,11 +31,17 @@ public struct Poller: Sendable {
         entries = fileDescriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
     }
 
-    /// Waits until one is readable (or failed), or so many nanoseconds passed, rounded up to milliseconds; nil waits
-    /// for ever. A signal ends it early.
+    /// Waits until one is readable (or failed), or so many nanoseconds passed; nil waits for ever. A signal ends it early.
     public mutating func wait(nanoseconds: Int64?) {
-        let timeout = nanoseconds.map { Int32(clamping: (min(max(0, $0), .max / 2) + 999_999) / 1_000_000) } ?? -1
-        let ready = unsafe poll(&entries, nfds_t(entries.count), timeout)
+        let limit = nanoseconds.map {
+            timespec(tv_sec: Int(max(0, $0) / 1_000_000_000), tv_nsec: Int(max(0, $0) % 1_000_000_000))
+        }
+        let ready =
+            if var limit {
+                unsafe ppoll(&entries, nfds_t(entries.count), &limit, nil)
+            } else {
+                unsafe ppoll(&entries, nfds_t(entries.count), nil, nil)
+            }
         if ready < 0 { for index in entries.indices { entries[index].revents = 0 } }
     }
 

@@ -7,6 +7,7 @@ extension DaemonSettings {
         configuration.engine = engineConfiguration
         configuration.mainQueue = mainQueue
         configuration.synQueue = synQueue
+        configuration.strangerQueue = strangerQueue
         let bits = markBits
         configuration.marks = MarkBits(passed: bits.passed, plain: bits.plain, encrypted: bits.encrypted)
         return configuration

@@ -17,6 +17,7 @@ struct DaemonSettings: Equatable {
     /// NFQUEUE numbers of this network namespace; different.
     var mainQueue: UInt16 = 31850
     var synQueue: UInt16 = 31851
+    var strangerQueue: UInt16 = 31852
     /// The lowest of three consecutive bits of the packet and connection mark, 0 to 29.
     var markBit = 28
     var logLevel = Logger.Level.info
@@ -48,6 +49,12 @@ struct DaemonSettings: Equatable {
         mainQueue = UInt16(clamping: try reader.integer("main_queue", in: 0...65_535, default: Int(mainQueue)))
         synQueue = UInt16(clamping: try reader.integer("syn_queue", in: 0...65_535, default: Int(synQueue)))
         if mainQueue == synQueue { throw reader.bad("syn_queue", "another queue than main_queue (\(mainQueue))") }
+        strangerQueue = UInt16(
+            clamping: try reader.integer("stranger_queue", in: 0...65_535, default: Int(strangerQueue)))
+        if [mainQueue, synQueue].contains(strangerQueue) {
+            throw reader.bad(
+                "stranger_queue", "another queue than main_queue (\(mainQueue)) and syn_queue (\(synQueue))")
+        }
         markBit = try reader.integer("mark_bit", in: 0...29, default: markBit)
         logLevel = try reader.choice("log_level", Self.levelNames, default: logLevel)
         skipInterfaces = try reader.strings(
@@ -58,8 +65,8 @@ struct DaemonSettings: Equatable {
 
     /// Every key of the file.
     static let keys = [
-        "teps", "aeads", "excluded_ports", "resumption", "main_queue", "syn_queue", "mark_bit", "log_level",
-        "skip_interfaces", "max_flows",
+        "teps", "aeads", "excluded_ports", "resumption", "main_queue", "syn_queue", "stranger_queue", "mark_bit",
+        "log_level", "skip_interfaces", "max_flows",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.

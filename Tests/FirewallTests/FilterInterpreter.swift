@@ -1,6 +1,6 @@
 import Firewall
 
-/// Runs the few classic BPF instructions that the join filters use, as the kernel does.
+/// Runs the few classic BPF instructions that our filters use, as the kernel does.
 enum FilterInterpreter {
     struct UnknownInstruction: Error { var code: UInt16 }
     struct RanOffTheEnd: Error {}
@@ -20,6 +20,9 @@ enum FilterInterpreter {
                 x = 4 * (value & 15)
             case FilterCode.loadByteAbsolute:
                 guard let value = load(packet, at: instruction.k, bytes: 1) else { return 0 }
+                a = value
+            case FilterCode.loadByteIndirect:
+                guard let value = load(packet, at: x + instruction.k, bytes: 1) else { return 0 }
                 a = value
             case FilterCode.loadHalfAbsolute:
                 guard let value = load(packet, at: instruction.k, bytes: 2) else { return 0 }

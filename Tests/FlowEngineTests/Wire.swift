@@ -75,6 +75,8 @@ final class TestHost {
     private var pending: [UInt32: (Direction, [UInt8])] = [:]
     private var number: UInt32 = 0
     var now = Instant(nanoseconds: 1_000_000_000)
+    /// What the kernel's route says.
+    var mtu = 1500
 
     init(seed: UInt64, _ configure: (inout EngineConfiguration) -> Void = { _ in }) {
         var configuration = EngineConfiguration()
@@ -82,13 +84,14 @@ final class TestHost {
         engine = Engine(configuration: configuration, crypto: OpenSSLProvider(), random: CountingRandom(seed))
     }
 
-    func feed(_ bytes: [UInt8], _ direction: Direction) {
+    func feed(_ bytes: [UInt8], _ direction: Direction, isGSO: Bool = false) {
         number += 1
         pending[number] = (direction, bytes)
         engine.receive(
             bytes.span,
             PacketMetadata(
-                id: PacketID(queue: 0, number: number), direction: direction, mtu: 1500, isChecksumVerified: false),
+                id: PacketID(queue: 0, number: number), direction: direction, isGSO: isGSO, mtu: mtu,
+                isChecksumVerified: false),
             now: now, into: &output)
         drain()
     }

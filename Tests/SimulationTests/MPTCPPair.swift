@@ -55,14 +55,16 @@ final class MPTCPPair {
     }
 
     /// Opens the first subflow, and waits until both ends know that they are encrypted.
-    func connect(_ random: inout SeededRandom) -> [String] {
+    ///
+    /// - Parameter mayBePlain: it is enough that both ends have a connection.
+    func connect(_ random: inout SeededRandom, mayBePlain: Bool = false) -> [String] {
         var plan = Self.plan(&random, number: 0)
         // It has to stay while others join.
         plan.client.writePauseMilliseconds = 1...20
         plan.client.writeChunk = max(100, plan.client.total / 50)
         open(.capable, from: simulation.client, clientEnd, addresses: (0, 0), plan)
         let isUp = simulation.run(seconds: 100) {
-            simulation.isEncrypted(simulation.client) && simulation.isEncrypted(simulation.server)
+            (mayBePlain || simulation.isEncrypted(simulation.client) && simulation.isEncrypted(simulation.server))
                 && simulation.applications.count == 2 && (isMPTCP || hasFallenBack)
         }
         return isUp ? [] : ["no first subflow: " + simulation.state]

@@ -41,8 +41,18 @@ enum Runs {
         }
     }
 
+    /// All seeds in one go, for tests that sum up.
+    static func whole(_ count: Int) -> Range<UInt64> {
+        if let onlySeed { return onlySeed..<onlySeed + 1 }
+        return first..<first + UInt64(max(1, Int(Double(count) * scale)))
+    }
+
     /// Runs each seed and records what failed. A failing run is repeated with its trace where that is wanted.
-    static func each(_ seeds: Range<UInt64>, _ name: String, _ body: (UInt64, Bool) -> Report) async {
+    ///
+    /// - Parameter cell: which cell of the table it is.
+    static func each(
+        _ seeds: Range<UInt64>, _ name: String, cell: String? = nil, _ body: (UInt64, Bool) -> Report
+    ) async {
         for seed in seeds {
             // Other tests wait for the same few threads.
             await Task.yield()
@@ -50,14 +60,17 @@ enum Runs {
             Tally.shared.count(name, report.coverage)
             guard !report.failures.isEmpty else { continue }
             let text = report.failures.prefix(12).joined(separator: "\n  ")
-            Issue.record("\(name): \(command(seed, name))\n  \(text)")
-            if isTracing { print("--- \(name) seed \(seed)\n" + body(seed, true).trace.joined(separator: "\n")) }
+            Issue.record("\(cell ?? name): \(command(seed, name, cell))\n  \(text)")
+            if isTracing {
+                print("--- \(cell ?? name) seed \(seed)\n" + body(seed, true).trace.joined(separator: "\n"))
+            }
         }
     }
 
     /// What repeats one run with its packets.
-    private static func command(_ seed: UInt64, _ name: String) -> String {
-        "TCPCRYPT_SEED=\(seed) TCPCRYPT_TRACE=1 swift test -c release -Xswiftc -enable-testing"
+    private static func command(_ seed: UInt64, _ name: String, _ cell: String?) -> String {
+        (cell.map { "TCPCRYPT_CELL='\($0)' " } ?? "")
+            + "TCPCRYPT_SEED=\(seed) TCPCRYPT_TRACE=1 swift test -c release -Xswiftc -enable-testing"
             + " --scratch-path .build-test --filter '/\(name)[(]'"
     }
 }

@@ -65,6 +65,7 @@ extension KernelConfiguration {
         kernel.usesNagle = random.chance(0.2)
         kernel.keepAliveMilliseconds = random.chance(0.2) ? Int64(random.int(300...5000)) : nil
         kernel.delayedAckMilliseconds = random.pick([1, 40, 40, 200])
+        kernel.usesQuickAcks = random.chance(0.5)
         kernel.defersThirdAck = random.chance(0.1)
         kernel.dropRate = random.chance(0.1) ? 0.01 : 0
         kernel.reboundaryRate = random.pick([0, 0.3, 0.8])

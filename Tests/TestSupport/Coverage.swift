@@ -7,6 +7,7 @@ public enum Happening: String, Sendable, CaseIterable {
     case partialAck = "partial ACK"
     case sack = "SACK"
     case dsack = "D-SACK"
+    case undo = "D-SACK undo"
     case reneging
     case zeroWindow = "zero window"
     case windowProbe = "window probe"
@@ -21,6 +22,8 @@ public enum Happening: String, Sendable, CaseIterable {
     case simultaneousClose = "simultaneous close"
     case reset
     case kernelDrop = "drop by the kernel"
+    case narrowPath = "path MTU learned"
+    case blackHole = "path MTU guessed"
 }
 
 /// How often things happened.

@@ -4,6 +4,12 @@ public import Tcpcrypt
 
 /// A host: sockets of a modelled kernel, applications, and an engine between them and the wire, or none.
 public final class SimulatedHost {
+    /// One path of several between two hosts.
+    fileprivate struct Route: Hashable {
+        var local: IPAddress
+        var remote: IPAddress
+    }
+
     private struct Pending {
         var packet: WirePacket
         var direction: Direction
@@ -31,6 +37,8 @@ public final class SimulatedHost {
     private var plainFlows: Set<FlowTuple> = []
     private var nextNumber: UInt32 = 0
     private var nextReconciliation: Instant
+    /// What the kernel's routes take, and since when, where that is less than the device does.
+    private var routes: [Route: (mtu: Int, since: Instant)] = [:]
     private var random: SeededRandom
     private var isSettling = false
 
@@ -49,6 +57,9 @@ public final class SimulatedHost {
         engine = Engine(configuration: configuration, crypto: crypto, random: random)
     }
 
+    /// Tells the engine that its kernel tries how long segments may be.
+    public func tellProbing() { engine?.kernelProbesPaths = true }
+
     public var hasEngine: Bool { engine != nil }
     public var pendingCount: Int { pending.count }
     public func connections() -> [ConnectionReport] { engine?.connections() ?? [] }
@@ -66,6 +77,9 @@ public final class SimulatedHost {
     }
 
     private func install(_ socket: KernelTCP, _ plan: ApplicationPlan) {
+        if let route = routes[Route(local: socket.tuple.local.address, remote: socket.tuple.remote.address)] {
+            socket.pathMTU = route.mtu
+        }
         sockets[socket.tuple] = socket
         allSockets.append(socket)
         applications.append(Application(plan, socket: socket, random: random.fork(), now: now))
@@ -140,9 +154,11 @@ public final class SimulatedHost {
     // MARK: Packets
 
     private func sendFromKernel(_ packet: WirePacket) {
-        network.trace.note(now, "\(name) K> \(Trace.describe(packet))")
+        network.trace.note(network.time, "\(name) K> \(Trace.describe(packet))")
         let tuple = packet.parsed.map { FlowTuple(local: $0.source, remote: $0.destination) }
-        if !enqueue(packet, .outbound, tuple) { egress?.transmit(packet, on: network) }
+        if !enqueue(packet, .outbound, tuple), fitsRoute(packet, isOurs: false) {
+            egress?.transmit(packet, on: network)
+        }
     }
 
     public func receiveFromWire(_ packet: WirePacket) {
@@ -161,7 +177,8 @@ public final class SimulatedHost {
         let id = PacketID(queue: 0, number: nextNumber)
         pending[id] = Pending(packet: packet, direction: direction, tuple: tuple)
         let metadata = PacketMetadata(
-            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3, mtu: mtu,
+            id: id, direction: direction, mark: 0x42, isGSO: packet.segmentSize != nil, interface: 3,
+            mtu: direction == .outbound ? announcedRoute(packet) : mtu,
             isChecksumVerified: packet.hasPartialChecksum)
         output.reset()
         engine?.receive(packet.bytes.span, metadata, now: now, into: &output)
@@ -187,7 +204,7 @@ public final class SimulatedHost {
         case .replace(let id, _, let mark): accept(id, mark, replacement: bytes)
         case .drop(let id):
             if let dropped = answer(id) {
-                network.trace.note(now, "\(name) drop \(Trace.describe(dropped.packet))")
+                network.trace.note(network.time, "\(name) drop \(Trace.describe(dropped.packet))")
             }
         case .inject(_, let egress):
             let packet = WirePacket(bytes)
@@ -196,19 +213,19 @@ public final class SimulatedHost {
             if egress.mark != 0x42 || (egress.interface != 3 && !isReset) {
                 violations.append("injected with mark \(egress.mark), interface \(egress.interface)")
             }
-            network.trace.note(now, "\(name) inject \(Trace.describe(packet))")
+            network.trace.note(network.time, "\(name) inject \(Trace.describe(packet))")
             self.egress?.transmit(packet, on: network)
         case .injectLocal:
             let packet = WirePacket(bytes)
-            network.trace.note(now, "\(name) local \(Trace.describe(packet))")
+            network.trace.note(network.time, "\(name) local \(Trace.describe(packet))")
             deliver(packet)
         case .destroySocket(let tuple):
-            network.trace.note(now, "\(name) destroy \(tuple.local)-\(tuple.remote)")
+            network.trace.note(network.time, "\(name) destroy \(tuple.local)-\(tuple.remote)")
             sockets[tuple]?.abort(now: now, failure: .destroyed)
         case .journalAdd(let flow): journal[flow.tuple] = flow
         case .journalRemove(let tuple): journal[tuple] = nil
         case .log(let event):
-            network.trace.note(now, "\(name) event \(event)")
+            network.trace.note(network.time, "\(name) event \(event)")
             events.append(event)
         }
     }
@@ -235,15 +252,56 @@ public final class SimulatedHost {
             packet.hasPartialChecksum = packet.segmentSize != nil && found.direction == .outbound
             packet.isForged = false
         }
-        if found.direction == .inbound { return deliver(packet) }
+        if found.direction == .inbound { return deliver(packet, isTranslated: replacement != nil) }
+        guard fitsRoute(packet, isOurs: replacement != nil) else { return }
         egress?.transmit(packet, on: network)
+    }
+
+    // MARK: Routes
+
+    /// What the kernel says of the route of an outbound packet: an answer may be some milliseconds old.
+    private func announcedRoute(_ packet: WirePacket) -> Int {
+        guard let parsed = packet.parsed, let route = routes[Route(parsed)] else { return mtu }
+        return now.milliseconds(since: route.since) < 20 ? mtu : route.mtu
+    }
+
+    /// The kernel lets nothing of its own leave that is longer than the route takes.
+    private func fitsRoute(_ packet: WirePacket, isOurs: Bool) -> Bool {
+        guard let parsed = packet.parsed, let route = routes[Route(parsed)] else { return true }
+        let length = packet.segmentSize.map { parsed.payload.lowerBound + $0 } ?? packet.bytes.count
+        if length > route.mtu, isOurs, packet.segmentSize == nil {
+            violations.append("a verdict of \(length) bytes where the route takes \(route.mtu)")
+        }
+        return length <= route.mtu
+    }
+
+    private func deliverError(_ bytes: [UInt8], isTranslated: Bool) {
+        guard let error = ICMPError(parsing: bytes.span), error.hasValidChecksum(in: bytes.span), let told = error.mtu,
+            let socket = sockets[FlowTuple(local: error.source, remote: error.destination)]
+        else { return }
+        guard socket.isUnderWay(error.sequence) else {
+            if isTranslated, socket.state != .closed {
+                violations.append("an error about \(error.sequence.rawValue), not under way")
+            }
+            return
+        }
+        network.trace.note(network.time, "\(name) <K path MTU \(told)")
+        // Linux takes no notice, or allows fragmentation, below these.
+        guard told >= (error.isIPv6 ? 1280 : 552) else { return }
+        let route = Route(local: error.source.address, remote: error.destination.address)
+        guard told < routes[route]?.mtu ?? mtu else { return }
+        routes[route] = (told, now)
+        for (tuple, socket) in sockets
+        where Route(local: tuple.local.address, remote: tuple.remote.address) == route {
+            socket.reducePath(to: told, now: now)
+        }
     }
 
     // MARK: The kernel's side
 
-    private func deliver(_ packet: WirePacket) {
-        guard let parsed = packet.parsed else { return }
-        network.trace.note(now, "\(name) <K \(Trace.describe(packet))")
+    private func deliver(_ packet: WirePacket, isTranslated: Bool = false) {
+        guard let parsed = packet.parsed else { return deliverError(packet.bytes, isTranslated: isTranslated) }
+        network.trace.note(network.time, "\(name) <K \(Trace.describe(packet))")
         let tuple = FlowTuple(local: parsed.destination, remote: parsed.source)
         if let socket = sockets[tuple], socket.state != .closed {
             guard socket.yields(to: parsed, TCPOptions(parsed, of: packet.bytes.span)) else {
@@ -272,5 +330,11 @@ public final class SimulatedHost {
             flags: isAck ? [.rst] : [.rst, .ack], window: 0)
         let bytes = PacketBuilder.packet(from: tuple.local, to: tuple.remote, header, checksum: .leftToKernel)
         sendFromKernel(WirePacket(bytes, hasPartialChecksum: true))
+    }
+}
+
+extension SimulatedHost.Route {
+    fileprivate init(_ packet: TCPPacket) {
+        self.init(local: packet.source.address, remote: packet.destination.address)
     }
 }

@@ -21,6 +21,13 @@ public final class Simulation {
         public var hostility: Hostility?
         public var meddling: (segment: HandshakeSegment, replacement: [UInt8]?)?
         public var usesIPv6 = false
+        /// Devices of the common library in the middle of the path, such as `try PathSpecification(parsing: "renumber")`;
+        /// ``Simulation/devices``
+        /// counts what they do, and can change them on the way.
+        public var devicesToServer = PathSpecification()
+        public var devicesToClient = PathSpecification()
+        /// What becomes of the path to the server, and of the path to the client.
+        public var narrowing: (toServer: NarrowLink.Narrowing?, toClient: NarrowLink.Narrowing?)
 
         public init() {}
     }
@@ -32,9 +39,12 @@ public final class Simulation {
     public let record = WireRecord()
     public let recorder = NonceRecorder()
     public let provider: any CryptoProvider
+    /// What stands between the hosts' own devices and the line: the server is at its right end.
+    public let devices: DevicePath
     public private(set) var isAttackAllowed = false
     public var random: SeededRandom
     private var egresses: [EgressDevice] = []
+    public private(set) var narrowLinks: [NarrowLink] = []
 
     public init(
         seed: UInt64, _ setup: Setup, crypto: any CryptoProvider, trace: Bool
@@ -42,6 +52,8 @@ public final class Simulation {
         var random = SeededRandom(seed: seed)
         self.setup = setup
         network = VirtualNetwork(trace: Trace(isEnabled: trace))
+        // From the seed itself: with no devices chance falls as if there were no such path.
+        devices = DevicePath(seed: ~seed)
         client = SimulatedHost(name: "A", mtu: setup.client.mtu, network: network, random: random.fork())
         server = SimulatedHost(name: "B", mtu: setup.server.mtu, network: network, random: random.fork())
         provider = RecordingProvider(crypto, recorder: recorder)
@@ -50,15 +62,21 @@ public final class Simulation {
         for (host, side) in [(client, setup.client), (server, setup.server)] where side.hasEngine {
             host.startEngine(
                 side.engine, crypto: provider, random: SeededRandomSource(seed: self.random.next()))
+            if side.kernel.probesPath { host.tellProbing() }
         }
-        client.egress = path(to: server, setup.toServer, isFromClient: true)
-        server.egress = path(to: client, setup.toClient, isFromClient: false)
+        let toServer = line(to: server, setup.toServer, isFromClient: true)
+        devices.lead(right: toServer, left: line(to: client, setup.toClient, isFromClient: false))
+        devices.set(.toRight, to: setup.devicesToServer)
+        devices.set(.toLeft, to: setup.devicesToClient)
+        client.egress = egress(devices.entry(.toRight))
+        server.egress = egress(devices.entry(.toLeft))
     }
 
-    private func path(to host: SimulatedHost, _ conditions: PathConditions, isFromClient: Bool) -> any NetworkDevice {
+    private func line(to host: SimulatedHost, _ conditions: PathConditions, isFromClient: Bool) -> any NetworkDevice {
         var device: any NetworkDevice = HostPort(host)
         if conditions.coalesces { device = Coalescer(limit: random.int(2...44), next: device) }
         device = LossyLine(conditions, random: random.fork(), next: device)
+        if !conditions.plannedLosses.isEmpty { device = PlannedLosses(conditions.plannedLosses, next: device) }
         if let hostility = setup.hostility {
             device = Attacker(hostility, random: random.fork(), next: device) { [unowned self] in mayAttack }
         }
@@ -68,8 +86,19 @@ public final class Simulation {
         if let meddling = setup.meddling, (meddling.segment == .synAck) != isFromClient {
             device = OptionMeddler(meddling.segment, replacement: meddling.replacement, next: device)
         }
-        device = WireObserver(record, next: device)
-        let egress = EgressDevice(mtu: min(setup.client.mtu, setup.server.mtu), next: device)
+        if let narrowing = isFromClient ? setup.narrowing.toServer : setup.narrowing.toClient {
+            let link = NarrowLink(
+                narrowing, router: address(host, 14), sender: HostPort(isFromClient ? client : server),
+                delay: Int64(conditions.delayMicroseconds) * 1000, next: device)
+            narrowLinks.append(link)
+            device = link
+        }
+        return device
+    }
+
+    private func egress(_ line: any NetworkDevice) -> any NetworkDevice {
+        let observer = WireObserver(record, next: line)
+        let egress = EgressDevice(mtu: min(setup.client.mtu, setup.server.mtu), next: observer)
         egresses.append(egress)
         return egress
     }

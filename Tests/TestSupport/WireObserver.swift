@@ -18,12 +18,17 @@ public final class WireRecord {
     public private(set) var violations: [String] = []
     /// Data bytes that crossed the wire in clear.
     public private(set) var visibleSegments = 0
+    /// The ends between which plaintext was seen.
+    public private(set) var visibleEnds: Set<Endpoint> = []
     public private(set) var dataBytes = 0
     /// Whether plaintext is expected: a run that falls back.
     public var mayBePlain = false
     private var streams: [Direction: Stream] = [:]
 
     public init() {}
+
+    /// How much of a stream was on the wire, by the port it went to.
+    public func streamLength(to port: UInt16) -> Int { streams.first { $0.key.to.port == port }?.value.sent.count ?? 0 }
 
     func note(_ packet: WirePacket) {
         guard let parsed = packet.parsed else {
@@ -36,6 +41,8 @@ public final class WireRecord {
         dataBytes += parsed.payload.count
         if PatternStream.isVisible(in: packet.bytes.span.extracting(parsed.payload)) {
             visibleSegments += 1
+            visibleEnds.insert(parsed.source)
+            visibleEnds.insert(parsed.destination)
             if !mayBePlain { violations.append("plaintext on the wire: \(Trace.describe(packet))") }
         }
     }
@@ -89,8 +96,8 @@ public final class WireObserver: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
-        network.trace.note(network.now, "wire \(Trace.describe(packet))")
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
+        network.trace.note(network.time, "wire \(Trace.describe(packet))")
         record.note(packet)
         next.transmit(packet, on: network)
     }

@@ -35,7 +35,7 @@ public final class Attacker: NetworkDevice {
         self.isArmed = isArmed
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
         guard isArmed(), made < hostility.limit, let parsed = packet.parsed, !parsed.flags.contains(.syn) else {
             return next.transmit(packet, on: network)
         }
@@ -48,11 +48,11 @@ public final class Attacker: NetworkDevice {
         next.transmit(packet, on: network)
     }
 
-    private func forge(_ bytes: [UInt8], _ network: VirtualNetwork) {
+    private func forge(_ bytes: [UInt8], _ network: EventQueue) {
         var packet = WirePacket(bytes)
         packet.isForged = true
         made += 1
-        network.trace.note(network.now, "forged \(Trace.describe(packet))")
+        network.trace.note(network.time, "forged \(Trace.describe(packet))")
         next.transmit(packet, on: network)
     }
 

@@ -7,8 +7,8 @@ public final class HostPort: NetworkDevice {
 
     public init(_ host: SimulatedHost) { self.host = host }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
-        network.trace.note(network.now, "  -> \(host.name) \(Trace.describe(packet))")
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
+        network.trace.note(network.time, "  -> \(host.name) \(Trace.describe(packet))")
         host.receiveFromWire(packet)
     }
 }
@@ -24,7 +24,7 @@ public final class EgressDevice: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
         for segment in segments(of: packet) {
             guard segment.bytes.count <= mtu || segment.isForged else {
                 violations.append("\(segment.bytes.count) bytes on a device with MTU \(mtu)")
@@ -41,56 +41,5 @@ public final class EgressDevice: NetworkDevice {
             return []
         }
         return Segmentation.cut(packet, parsed, at: Array(stride(from: size, to: parsed.payload.count, by: size)))
-    }
-}
-
-/// Cutting and joining of TCP segments.
-enum Segmentation {
-    /// Cuts the data at the given places; FIN and PSH stay with the last piece.
-    static func cut(_ packet: WirePacket, _ parsed: TCPPacket, at places: [Int]) -> [WirePacket] {
-        let options = TCPOptions(parsed, of: packet.bytes.span)
-        let edges = [0] + places + [parsed.payload.count]
-        return zip(edges, edges.dropFirst()).map { start, end in
-            var header = TCPHeader(parsed)
-            header.sequence = parsed.sequence + start
-            if end < parsed.payload.count { header.flags.subtract([.fin, .psh]) }
-            if header.flags.contains(.urg) {
-                if Int(parsed.urgentPointer) > start {
-                    header.urgentPointer = parsed.urgentPointer - UInt16(start)
-                } else {
-                    header.flags.remove(.urg)
-                    header.urgentPointer = 0
-                }
-            }
-            let from = parsed.payload.lowerBound
-            var piece = WirePacket(
-                PacketBuilder.rewrite(
-                    parsed, of: packet.bytes, header, options: options, payload: packet.bytes[from + start..<from + end]
-                ))
-            piece.isForged = packet.isForged
-            return piece
-        }
-    }
-
-    /// Joins two adjacent segments as a receiving stack does; nil where they differ.
-    static func join(_ first: WirePacket, _ second: WirePacket) -> WirePacket? {
-        guard let a = first.parsed, let b = second.parsed, first.isForged == second.isForged,
-            a.source == b.source, a.destination == b.destination, a.sequence + a.payload.count == b.sequence,
-            a.acknowledgment == b.acknowledgment, a.window == b.window, !a.payload.isEmpty, !b.payload.isEmpty,
-            a.flags.isDisjoint(with: [.syn, .fin, .rst, .urg, .psh]), b.flags.isDisjoint(with: [.syn, .rst, .urg]),
-            first.bytes[a.options] == second.bytes[b.options]
-        else { return nil }
-        let size = first.segmentSize ?? a.payload.count
-        let isCutShort = a.payload.count % size != 0
-        guard !isCutShort, b.payload.count <= size, a.payload.count + b.payload.count < 65_000 else { return nil }
-        var header = TCPHeader(a)
-        header.flags = header.flags.union(b.flags)
-        var joined = WirePacket(
-            PacketBuilder.rewrite(
-                a, of: first.bytes, header, options: TCPOptions(a, of: first.bytes.span),
-                payload: (first.bytes[a.payload] + second.bytes[b.payload])[...], checksum: .leftToKernel),
-            segmentSize: size, hasPartialChecksum: true)
-        joined.isForged = first.isForged
-        return joined
     }
 }

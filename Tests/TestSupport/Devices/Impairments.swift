@@ -17,6 +17,8 @@ public struct PathConditions: Sendable {
     public var rate = 0
     /// Handshake segments lost at most: more and the engine rightly gives up on ENO.
     public var lossesOfSYN = 1
+    /// Losses at chosen places, beside those by chance.
+    public var plannedLosses: [PlannedLoss] = []
     /// Whether MP_CAPABLE SYNs and their answers always arrive: a stranger gets ENO in the first of them only.
     public var sparesCapable = false
 
@@ -37,14 +39,14 @@ public final class LossyLine: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
         if random.chance(conditions.loss), mayLose(packet) {
-            network.trace.note(network.now, "lost \(Trace.describe(packet))")
+            network.trace.note(network.time, "lost \(Trace.describe(packet))")
             return
         }
-        network.schedule(after: delay(packet, network.now), packet, to: next)
+        network.schedule(after: delay(packet, network.time), packet, to: next)
         if random.chance(conditions.duplication) {
-            network.schedule(after: delay(packet, network.now) + 1000, packet, to: next)
+            network.schedule(after: delay(packet, network.time) + 1000, packet, to: next)
         }
     }
 
@@ -60,12 +62,12 @@ public final class LossyLine: NetworkDevice {
         return synsLost <= conditions.lossesOfSYN
     }
 
-    private func delay(_ packet: WirePacket, _ now: Instant) -> Int64 {
+    private func delay(_ packet: WirePacket, _ now: Int64) -> Int64 {
         var delay = Int64(conditions.delayMicroseconds) * 1000
         if conditions.rate > 0 {
-            let start = max(now.nanoseconds, busyUntil)
+            let start = max(now, busyUntil)
             busyUntil = start + Int64(packet.bytes.count) * 1_000_000 / Int64(conditions.rate)
-            delay += busyUntil - now.nanoseconds
+            delay += busyUntil - now
         }
         if random.chance(conditions.reordering) {
             delay += Int64(random.int(0...max(1, conditions.reorderingMicroseconds))) * 1000
@@ -86,7 +88,7 @@ public final class Resegmenter: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
         guard random.chance(rate), let parsed = packet.parsed, parsed.payload.count > 1,
             !parsed.flags.contains(.syn)
         else { return next.transmit(packet, on: network) }
@@ -107,7 +109,7 @@ public final class Coalescer: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
         if let last = pending.last, let joined = Segmentation.join(last, packet) {
             pending[pending.count - 1] = joined
         } else {
@@ -117,7 +119,7 @@ public final class Coalescer: NetworkDevice {
         if let last = pending.last, last.bytes.count > limit * 1400 { wake(on: network) }
     }
 
-    public func wake(on network: VirtualNetwork) {
+    public func wake(on network: EventQueue) {
         let packets = pending
         pending = []
         for packet in packets { next.transmit(packet, on: network) }

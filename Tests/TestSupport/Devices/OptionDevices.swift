@@ -16,7 +16,7 @@ public final class OptionMeddler: NetworkDevice {
         self.next = next
     }
 
-    public func transmit(_ packet: WirePacket, on network: VirtualNetwork) {
+    public func transmit(_ packet: WirePacket, on network: EventQueue) {
         guard let parsed = packet.parsed, applies(to: parsed) else { return next.transmit(packet, on: network) }
         var options = TCPOptions(parsed, of: packet.bytes.span)
         guard options.contains(TCPOptionKind.encryptionNegotiation) else { return next.transmit(packet, on: network) }

@@ -15,6 +15,8 @@ public struct KernelConfiguration: Sendable {
     public var usesNagle = false
     public var keepAliveMilliseconds: Int64?
     public var delayedAckMilliseconds: Int64 = 40
+    /// Whether acknowledgements are not delayed at the beginning and after a gap.
+    public var usesQuickAcks = true
     /// Whether the third ACK waits for data to ride on.
     public var defersThirdAck = false
     /// The chance that the kernel drops what it was handed before TCP sees it.
@@ -23,6 +25,9 @@ public struct KernelConfiguration: Sendable {
     public var reboundaryRate = 0.3
     /// The chance that a write is urgent.
     public var urgentRate = 0.0
+
+    /// Whether it sends shorter segments after several timeouts.
+    public var probesPath = false
 
     public init() {}
 }

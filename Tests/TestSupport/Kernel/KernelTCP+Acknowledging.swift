@@ -13,7 +13,7 @@ extension KernelTCP {
         }
         let window = Int(packet.window) << peerScale
         let isUpdate = updateWindow(packet, ack: ack, window: window)
-        let sacked = processSACK(options, ack: ack)
+        let sacked = processSACK(options, ack: ack, now)
         if ack > una {
             advance(to: ack, now)
         } else if ack == una, !scoreboard.isEmpty, packet.payload.isEmpty, !isUpdate {
@@ -38,9 +38,32 @@ extension KernelTCP {
         return isChanged
     }
 
-    private func processSACK(_ options: borrowing TCPOptions, ack: Int) -> Int {
+    /// RFC 2883: the first block is acknowledged, or lies within the second one. When all that was sent again has arrived twice,
+    /// the window was reduced for nothing.
+    private func noteDSACK(_ options: borrowing TCPOptions, ack: Int) {
+        let blocks = options.sackBlocks.prefix(2).map { block in
+            (start: outOrigin.offset(of: block.start, near: una), end: outOrigin.offset(of: block.end, near: una))
+        }
+        guard let first = blocks.first, first.start < first.end else { return }
+        let isWithinNext = blocks.count > 1 && blocks[1].start <= first.start && first.end <= blocks[1].end
+        guard first.end <= ack || isWithinNext, let known = undo, first.end > known.marker else { return }
+        let left = known.retransmissions - (first.end - first.start + mss - 1) / mss
+        undo?.retransmissions = max(0, left)
+        guard left <= 0, known.retransmissions > 0 else { return }
+        note(.undo)
+        congestionWindow = max(congestionWindow, known.window)
+        slowStartThreshold = max(slowStartThreshold, known.threshold)
+        recoveryPoint = nil
+        undo = nil
+    }
+
+    /// Remembers what the window was before it is reduced.
+    func markUndo() { undo = (una, 0, congestionWindow, slowStartThreshold) }
+
+    private func processSACK(_ options: borrowing TCPOptions, ack: Int, _ now: Instant) -> Int {
         guard usesSACK else { return 0 }
         var count = 0
+        noteDSACK(options, ack: ack)
         for block in options.sackBlocks {
             let start = outOrigin.offset(of: block.start, near: una)
             let end = outOrigin.offset(of: block.end, near: una)
@@ -54,7 +77,7 @@ extension KernelTCP {
                 violations.append("SACK of \(start)..<\(end), sent only \(sndNxt)")
                 continue
             }
-            count += scoreboard.sack(start..<end)
+            count += scoreboard.sack(start..<end, now)
         }
         return count
     }
@@ -63,7 +86,7 @@ extension KernelTCP {
         if scoreboard.segments.contains(where: { $0.range.lowerBound < ack && ack < $0.range.upperBound }) {
             note(.partialAck)
         }
-        let (count, sample) = scoreboard.acknowledge(ack)
+        let (count, sample) = scoreboard.acknowledge(ack, now)
         una = ack
         backoff = 0
         duplicateAcks = 0
@@ -81,7 +104,13 @@ extension KernelTCP {
         closeIfDone(now)
     }
 
+    func measureHandshake(_ now: Instant) {
+        if let handshakeSent { measure(max(1, now.nanoseconds - handshakeSent.nanoseconds)) }
+        handshakeSent = nil
+    }
+
     private func measure(_ sample: Int64) {
+        scoreboard.leastRoundTrip = min(scoreboard.leastRoundTrip, sample)
         if let old = smoothedRoundTrip {
             roundTripVariance += (abs(old - sample) - roundTripVariance) / 4
             smoothedRoundTrip = old + (sample - old) / 8
@@ -96,6 +125,7 @@ extension KernelTCP {
         if duplicateAcks >= 3 && !usesSACK && recoveryPoint == nil { scoreboard.markFirstLost() }
         guard scoreboard.hasLost, recoveryPoint == nil else { return }
         recoveryPoint = sndNxt
+        markUndo()
         slowStartThreshold = max(2, congestionWindow / 2)
         congestionWindow = slowStartThreshold
         mustRetransmitOne = true

@@ -6,6 +6,7 @@ extension KernelTCP {
     /// The active open: sends the SYN.
     public func connect(now: Instant) {
         sendSYN(now)
+        handshakeSent = now
         sndNxt = 0
         una = -1
         retransmitDeadline = now.adding(milliseconds: 1000)
@@ -38,6 +39,7 @@ extension KernelTCP {
         guard backoff < 6 else { return die(.timeout) }
         if state == .synSent { sendSYN(now) } else { sendSYNACK(now) }
         backoff += 1
+        handshakeSent = nil
         retransmitDeadline = now.adding(milliseconds: 1000 << Int64(backoff))
     }
 
@@ -46,6 +48,7 @@ extension KernelTCP {
         let options = TCPOptions(packet, of: bytes.span)
         negotiate(packet, options)
         sendSYNACK(now)
+        handshakeSent = now
         sndNxt = 0
         retransmitDeadline = now.adding(milliseconds: 1000)
     }
@@ -91,6 +94,7 @@ extension KernelTCP {
         negotiate(packet, options)
         una = 0
         sndNxt = 0
+        measureHandshake(now)
         backoff = 0
         retransmitDeadline = nil
         state = .established
@@ -134,6 +138,7 @@ extension KernelTCP {
             return false
         }
         una = 0
+        measureHandshake(now)
         backoff = 0
         retransmitDeadline = nil
         state = .established

@@ -85,6 +85,7 @@ extension KernelTCP {
     /// A segment outside the window: a duplicate acknowledgement, with a D-SACK for data.
     private func refuse(_ packet: TCPPacket, start: Int, _ now: Instant) {
         if packet.payload.isEmpty { return sendChallenge(now) }
+        beQuick()
         if start < rcvNxt { dsack = start..<min(rcvNxt, start + packet.payload.count) }
         sendAck(now)
     }
@@ -122,6 +123,7 @@ extension KernelTCP {
         }
         if end <= rcvNxt && !(packet.flags.contains(.fin) && end == rcvNxt && !hasReceivedFIN) {
             if !data.isEmpty { dsack = start..<end }
+            beQuick()
             return sendAck(now)
         }
         appendInOrder(data.dropFirst(min(data.count, rcvNxt - start)), now)
@@ -137,6 +139,10 @@ extension KernelTCP {
 
     private func appendInOrder(_ data: ArraySlice<UInt8>, _ now: Instant) {
         let hadHole = !reassembly.isEmpty
+        if lastDataArrival.map({ now.milliseconds(since: $0) > retransmissionTimeoutMilliseconds }) ?? true {
+            beQuick()
+        }
+        lastDataArrival = now
         inbox += data
         rcvNxt += data.count
         let more = reassembly.pop(at: rcvNxt)
@@ -149,8 +155,16 @@ extension KernelTCP {
             rcvNxt += 1
             return sendAck(now)
         }
-        if hadHole || unacknowledgedSegments >= 2 { sendAck(now) } else { delayAck(now) }
+        if hadHole || unacknowledgedSegments >= 2 || quickAcks > 0 {
+            quickAcks = max(0, quickAcks - 1)
+            sendAck(now)
+        } else {
+            delayAck(now)
+        }
     }
+
+    /// The sender begins, or has failed: it needs every acknowledgement.
+    private func beQuick() { if configuration.usesQuickAcks { quickAcks = 16 } }
 
     func delayAck(_ now: Instant) {
         owesAck = true

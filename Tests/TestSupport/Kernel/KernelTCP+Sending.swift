@@ -52,6 +52,8 @@ extension KernelTCP {
             start = end
         } while start < range.upperBound
         sndNxt = range.upperBound
+        // A dialogue: what answers carries the acknowledgement.
+        if let lastDataArrival, now.milliseconds(since: lastDataArrival) < 40 { quickAcks = 0 }
         emitRange(range, mapping: mapping, now)
     }
 
@@ -61,7 +63,8 @@ extension KernelTCP {
         let options = options(mapping: data.isEmpty ? nil : mapping, now: now)
         let segment = mss - options.paddedCount
         var flags: TCPFlags = [.ack]
-        if data.upperBound == writeEnd || random.chance(0.1) { flags.insert(.psh) }
+        // The end of a write may be anywhere, but not where a segment is cut out of its middle to be sent again.
+        if data.upperBound == writeEnd || (range.upperBound == sndNxt && random.chance(0.1)) { flags.insert(.psh) }
         if range.upperBound > writeEnd { flags.insert(.fin) }
         send(
             at: range.lowerBound, flags: flags, options: options, stream.bytes(data), now,
@@ -89,6 +92,7 @@ extension KernelTCP {
         if random.chance(configuration.reboundaryRate) { last = mergeable(from: index) }
         if last > index || count != scoreboard.segments.count { note(.otherBoundaries) }
         let segments = scoreboard.segments
+        undo?.retransmissions += last - index + 1
         for position in index...last {
             scoreboard.segments[position].isRetransmitted = segments[position].isLost
             scoreboard.segments[position].wasRetransmitted = true

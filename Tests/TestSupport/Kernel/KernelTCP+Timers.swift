@@ -28,7 +28,7 @@ extension KernelTCP {
         return true
     }
 
-    private var retransmissionTimeoutMilliseconds: Int64 {
+    var retransmissionTimeoutMilliseconds: Int64 {
         let base = (smoothedRoundTrip ?? 1_000_000_000) + max(4 * roundTripVariance, 1_000_000)
         return min(120_000, max(200, base / 1_000_000 + 1) << Int64(min(backoff, 10)))
     }
@@ -74,12 +74,14 @@ extension KernelTCP {
             retransmitDeadline = now.adding(milliseconds: retransmissionTimeoutMilliseconds)
             return
         }
+        if backoff == 0 { markUndo() }
         backoff += 1
         guard backoff < 16 else { return die(.timeout) }
         slowStartThreshold = max(2, congestionWindow / 2)
         congestionWindow = 1
         recoveryPoint = sndNxt
         note(scoreboard.segments.first?.isSacked ?? false ? .reneging : .timeout)
+        suspectBlackHole()
         scoreboard.markAllLost()
         mustRetransmitOne = true
         transmit(now)

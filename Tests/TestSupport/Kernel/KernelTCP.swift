@@ -37,6 +37,9 @@ public final class KernelTCP {
     var slowStartThreshold = Double.infinity
     var recoveryPoint: Int?
     var duplicateAcks = 0
+    /// Where the window was reduced last, and what it was before: D-SACKs for all that was sent again since then
+    /// show that it need not have been.
+    var undo: (marker: Int, retransmissions: Int, window: Double, threshold: Double)?
     var mustRetransmitOne = false
     /// Offset behind the last urgent byte sent.
     public internal(set) var urgentEnd = 0
@@ -57,6 +60,9 @@ public final class KernelTCP {
     public internal(set) var hasReceivedFIN = false
     var dsack: Range<Int>?
     var owesAck = false
+    /// How many acknowledgements more are not delayed.
+    var quickAcks = 0
+    var lastDataArrival: Instant?
     var unacknowledgedSegments = 0
     /// Offset behind the last urgent byte announced by the peer.
     public internal(set) var peerUrgentEnd = 0
@@ -67,12 +73,16 @@ public final class KernelTCP {
     var usesSACK = false
     var peerOffersScale = false
     var peerMSS = 536
+    /// What the route takes.
+    var pathMTU: Int
     var tsRecent: UInt32 = 0
     let timestampOffset: UInt32
 
     // MARK: Time
 
     var smoothedRoundTrip: Int64?
+    /// When the SYN or SYN-ACK went out, until it is sent again: its answer measures the path.
+    var handshakeSent: Instant?
     var roundTripVariance: Int64 = 0
     var backoff = 0
     var retransmitDeadline: Instant?
@@ -98,6 +108,7 @@ public final class KernelTCP {
         state = isOpener ? .synSent : .synReceived
         outOrigin = SequenceOrigin(initial: SequenceNumber(initialSequence))
         congestionWindow = Double(configuration.initialWindow)
+        pathMTU = configuration.mtu
         timestampOffset = self.random.chance(0.3) ? 0xffff_f000 : UInt32(truncatingIfNeeded: self.random.next())
     }
 
@@ -176,7 +187,7 @@ public final class KernelTCP {
 
     // MARK: Writing packets
 
-    var mss: Int { min(peerMSS, configuration.mtu - (tuple.local.address.isIPv6 ? 60 : 40)) }
+    var mss: Int { min(peerMSS, pathMTU - (tuple.local.address.isIPv6 ? 60 : 40)) }
 
     func timestamp(_ now: Instant) -> UInt32 {
         timestampOffset &+ UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)

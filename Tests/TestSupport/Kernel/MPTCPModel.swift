@@ -57,7 +57,7 @@ public struct SubflowModel {
         self.addressID = addressID
     }
 
-    var isJoin: Bool { kind != .capable }
+    public var isJoin: Bool { kind != .capable }
     /// The joiner may not send data before the fourth ACK.
     var mustWait: Bool { isJoin && isOpener && !isFullyEstablished && !hasFallenBack }
 

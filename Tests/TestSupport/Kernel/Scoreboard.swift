@@ -21,20 +21,21 @@ struct Scoreboard {
     var segments: [SentSegment] = []
     /// When the latest-sent segment that is known to have arrived was sent.
     private var newestDelivered = Instant(nanoseconds: .min)
+    var leastRoundTrip = Int64.max
 
     var inFlight: Int { segments.count(where: \.isInFlight) }
     var isEmpty: Bool { segments.isEmpty }
     var hasLost: Bool { segments.contains(where: \.needsRetransmission) }
 
     /// Removes what lies below `offset`; returns how many segments and, where one is fit for it, when it was sent.
-    mutating func acknowledge(_ offset: Int) -> (count: Int, sample: Instant?) {
+    mutating func acknowledge(_ offset: Int, _ now: Instant) -> (count: Int, sample: Instant?) {
         var count = 0
         var sample: Instant?
         var isAmbiguous = false
         while let first = segments.first, first.range.upperBound <= offset {
             if !first.wasRetransmitted && !first.isSacked { sample = first.sentAt }
             isAmbiguous = isAmbiguous || first.wasRetransmitted
-            if !first.wasRetransmitted { newestDelivered = max(newestDelivered, first.sentAt) }
+            noteDelivered(first, now)
             segments.removeFirst()
             count += 1
         }
@@ -46,16 +47,22 @@ struct Scoreboard {
     }
 
     /// Notes a SACK block; only whole segments count. Returns how many are new.
-    mutating func sack(_ block: Range<Int>) -> Int {
+    mutating func sack(_ block: Range<Int>, _ now: Instant) -> Int {
         var count = 0
         for index in segments.indices where !segments[index].isSacked {
             let range = segments[index].range
             guard range.lowerBound >= block.lowerBound, range.upperBound <= block.upperBound else { continue }
             segments[index].isSacked = true
-            if !segments[index].wasRetransmitted { newestDelivered = max(newestDelivered, segments[index].sentAt) }
+            noteDelivered(segments[index], now)
             count += 1
         }
         return count
+    }
+
+    /// What was sent again counts where the answer cannot be to the original (RFC 8985 section 6.2).
+    private mutating func noteDelivered(_ segment: SentSegment, _ now: Instant) {
+        if segment.wasRetransmitted, now.nanoseconds - segment.sentAt.nanoseconds < leastRoundTrip { return }
+        newestDelivered = max(newestDelivered, segment.sentAt)
     }
 
     /// Marks as lost what has three SACKed segments above it, or was sent well before something that arrived.
@@ -73,6 +80,13 @@ struct Scoreboard {
             } else if above >= 3 {
                 segments[index].isLost = true
             }
+        }
+    }
+
+    mutating func markLost(longerThan count: Int) {
+        for index in segments.indices where segments[index].range.count > count && !segments[index].isSacked {
+            segments[index].isLost = true
+            segments[index].isRetransmitted = false
         }
     }
 

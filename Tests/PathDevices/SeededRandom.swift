@@ -1,5 +1,3 @@
-public import Tcpcrypt
-
 /// SplitMix64: the only source of chance in the tests, so that one number reproduces a run.
 public struct SeededRandom: RandomNumberGenerator, Sendable {
     private var state: UInt64
@@ -41,13 +39,4 @@ public struct SeededRandom: RandomNumberGenerator, Sendable {
 
     /// An independent generator, so that one part's use of chance does not move another's.
     public mutating func fork() -> SeededRandom { SeededRandom(seed: next()) }
-}
-
-/// The same as a ``RandomSource`` for the engine.
-public final class SeededRandomSource: RandomSource {
-    private var random: SeededRandom
-
-    public init(seed: UInt64) { random = SeededRandom(seed: seed) }
-
-    public func bytes(_ count: Int) -> [UInt8] { random.bytes(count) }
 }

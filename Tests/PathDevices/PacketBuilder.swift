@@ -1,24 +1,5 @@
 public import PacketWire
 
-/// One packet between a host's kernel and the other's.
-public struct WirePacket: Sendable {
-    public var bytes: [UInt8]
-    /// Data bytes per segment of a super-packet (`gso_size`); nil for an ordinary packet.
-    public var segmentSize: Int?
-    /// The TCP checksum field holds only the pseudo-header sum; hardware or stack will finish it.
-    public var hasPartialChecksum = false
-    /// Made or altered by an attacker.
-    public var isForged = false
-
-    public init(_ bytes: [UInt8], segmentSize: Int? = nil, hasPartialChecksum: Bool = false) {
-        self.bytes = bytes
-        self.segmentSize = segmentSize
-        self.hasPartialChecksum = hasPartialChecksum
-    }
-
-    public var parsed: TCPPacket? { try? TCPPacket(parsing: bytes.span) }
-}
-
 /// Makes and alters whole packets.
 public enum PacketBuilder {
     public static func packet(
