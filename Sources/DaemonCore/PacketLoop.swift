@@ -48,6 +48,7 @@ struct PacketLoop: ~Copyable {
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
         // Before the first packet: the rules of the earlier daemon lead its flows into our queues at once.
         self.engine.condemn(self.executor.journal.condemned, now: now)
+        self.engine.kernelProbesPaths = ProbingSetting.isOn
     }
 
     /// Serves until ``end()``, or until a queue fails.
@@ -179,6 +180,7 @@ extension PacketLoop {
 
     /// Forgets idle flows whose socket is gone.
     mutating func reconcile(_ survey: SocketSurvey) {
+        engine.kernelProbesPaths = ProbingSetting.isOn
         engine.reconcile(sockets: survey.tuples, now: now, into: &output)
         executeOutput()
     }

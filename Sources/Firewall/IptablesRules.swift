@@ -93,7 +93,10 @@ public struct IptablesRules: Sendable {
     private var inboundErrorRules: [String] {
         rules(
             IptablesRules.inboundError,
-            ["\(isPlain) -j RETURN", "\(quotesTCP) \(toMain) --queue-bypass"])
+            [
+                "\(isPlain) -j RETURN", "\(isEncrypted) \(quotesTCP) \(toMain) --queue-bypass",
+                "\(quotesTCP) \(toStrangers) --queue-bypass",
+            ])
     }
 
     private var outboundRules: [String] {

@@ -199,7 +199,8 @@ extension Flow {
             // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled. As a packet of
             // our own, since rules that have forgotten the connection mark a SYN-ACK as that of a plain one.
             let options = TCPOptions(arrival.packet, of: bytes)
-            inject(rewrite(arrival.packet, options: options, template: bytes, &output), &output)
+            let fields = offeringWindow(arrival.packet)
+            inject(rewrite(arrival.packet, fields, options: options, template: bytes, &output), &output)
             drop(arrival.metadata.id, &output)
         case .opening, .aborted:
             drop(arrival.metadata.id, &output)
@@ -233,7 +234,7 @@ extension Flow {
             accepting?.joinRandoms = joinRandom.bigEndianBytes + random.bigEndianBytes
         }
         if accepting?.synAckSent == nil { accepting?.synAckSent = arrival.now }
-        let range = rewrite(packet, options: options, template: bytes, &output)
+        let range = rewrite(packet, offeringWindow(packet), options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 

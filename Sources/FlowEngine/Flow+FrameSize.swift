@@ -34,14 +34,17 @@ extension Flow {
     }
 
     /// Whether a super-packet is to be cut here, so that each frame gets a segment of its own.
+    ///
+    /// Not where the kernel tries how long its segments may be (RFC 4821): nobody tells how long they are in a super-packet.
     func cutsSuperPacket(_ w: Range<Int>, segment: Int, _ arrival: Arrival) -> Bool {
-        arrival.metadata.isGSO && isLossy(arrival.now) && w.count <= (Self.mostCut + 1) * segment
+        arrival.metadata.isGSO && !host.kernelProbesPaths && isLossy(arrival.now)
+            && w.count <= (Self.mostCut + 1) * segment
     }
 
     /// Notes how long the kernel's segments are: without errors from routers it finds out itself what a path takes (RFC 4821),
     /// and what is cut here must not be longer than what it cuts.
     func noteSegment(_ packet: TCPPacket, _ options: borrowing TCPOptions, isGSO: Bool) {
-        guard !isGSO, !packet.payload.isEmpty else { return }
+        guard host.kernelProbesPaths, !isGSO, !packet.payload.isEmpty else { return }
         let size = packet.payload.count + options.paddedCount
         // The last segment of a write may be short.
         let isFull = packet.flags.isDisjoint(with: [.psh, .fin, .urg])
@@ -51,7 +54,7 @@ extension Flow {
     /// Data bytes of one wire segment where the kernel's packet is cut here.
     func cutLimit(_ optionCount: Int) -> Int {
         let limit = segmentLimit(optionCount)
-        guard header.kernelSegment < Int.max else { return limit }
+        guard host.kernelProbesPaths, header.kernelSegment < Int.max else { return limit }
         return min(limit, max(header.kernelSegment - optionCount, Self.leastFrame) + Frame.overhead)
     }
 

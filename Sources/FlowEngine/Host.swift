@@ -11,6 +11,8 @@ final class Host {
     var sessions: SessionCache
     var pending: PendingVerdicts
     var paths = PathMTUs()
+    /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
+    var kernelProbesPaths = false
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
     var keyExchanges: RateLimit
     /// Resets for whoever is wrong here.

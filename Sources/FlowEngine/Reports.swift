@@ -75,6 +75,12 @@ extension Engine {
         }
     }
 
+    /// Whether the kernel finds out by itself what paths take (`net.ipv4.tcp_mtu_probing`).
+    public var kernelProbesPaths: Bool {
+        get { host.kernelProbesPaths }
+        set { host.kernelProbesPaths = newValue }
+    }
+
     /// Forgets every cached session; connections go on.
     public mutating func flushSessions() { host.sessions.flush() }
 

@@ -75,6 +75,9 @@ struct SendStream: Sendable {
         ciphertext.copy(range, into: &target, at: index)
     }
 
+    /// Gives back memory that nothing is in.
+    mutating func release() { ciphertext.release() }
+
     /// The oldest W offset that can still be sent.
     var retransmittableW: Int { ciphertext.start }
     /// W offset behind the last byte that is not the FIN.

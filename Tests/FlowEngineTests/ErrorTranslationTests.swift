@@ -130,6 +130,17 @@ import Testing
         }
     }
 
+    /// A kernel that tries how long its segments may be gets none lengthened: not after a loss either, when super-packets are
+    /// else cut here into segments of the longest kind.
+    @Test(arguments: [false, true]) func probingKernels(_ probes: Bool) {
+        client.engine.kernelProbesPaths = probes
+        _ = lose(1001, count: 1000)
+        _ = lose(1001, count: 1000)
+        let packets = lose(1001, count: 3000, isGSO: true)
+        // With the first frame as it was, and one for what is new of each segment.
+        #expect(packets.count == (probes ? 1 : 3))
+    }
+
     /// A new connection on a path known to be narrow leaves room from the beginning, and offers all that the path takes.
     @Test func newConnections() throws {
         let packet = try #require(lose(1001, count: 1400).first)

@@ -90,7 +90,8 @@ final class TestHost {
         engine.receive(
             bytes.span,
             PacketMetadata(
-                id: PacketID(queue: 0, number: number), direction: direction, isGSO: isGSO, mtu: mtu, isChecksumVerified: false),
+                id: PacketID(queue: 0, number: number), direction: direction, isGSO: isGSO, mtu: mtu,
+                isChecksumVerified: false),
             now: now, into: &output)
         drain()
     }

@@ -44,6 +44,38 @@ import Testing
         #expect(TCPOptions(parsing: [3, 3, UInt8(shift)].span).windowScale == min(14, shift))
     }
 
+    /// Where 16-bit fields stand that routers on the way may change, as if every one were at an even place.
+    @Test(
+        "no field that a router may change stands at an odd place",
+        arguments: [
+            // Fresh and resumed SYNs, SYN-ACKs, with and without timestamps and MPTCP.
+            "02 04 05b4 04 02 08 0a 01020304 00000000 03 03 0a 45 03 23",
+            "02 04 05b4 04 02 08 0a 01020304 00000000 03 03 0a 45 04 01 23",
+            "02 04 05b4 04 02 03 03 0a 1e 04 01 81 45 0e a3 010203040506070809 0a 0b",
+            "02 04 05b4 45 03 23", "02 04 05b4",
+            // Later segments, also with options of odd lengths.
+            "08 0a 01020304 00000000 05 0a 00000001 00000002", "08 0a 01020304 00000000 1e 03 50",
+            "08 0a 01020304 00000000 1e 05 400102", "08 0a 01020304 00000000",
+        ]) func evenPlaces(_ field: String)
+    {
+        var options = parsed(field)
+        for size in [UInt16?.none, 1380] {
+            if let size, options.contains(TCPOptionKind.maximumSegmentSize) { options.setMaximumSegmentSize(size) }
+            var written = [UInt8](repeating: 0xee, count: options.paddedCount)
+            var target = written.mutableSpan
+            options.write(into: &target, at: 0)
+            let again = TCPOptions(parsing: written.span)
+            #expect(again.span.array == options.span.array)
+            for kind in [TCPOptionKind.maximumSegmentSize, TCPOptionKind.timestamps, TCPOptionKind.sack] {
+                guard let contents = options.contents(of: kind) else { continue }
+                let place = written.indices.first {
+                    written[$0...].starts(with: [kind, UInt8(contents.count + 2)] + contents)
+                }
+                #expect(place.map { $0 % 2 } == 0)
+            }
+        }
+    }
+
     /// Every known option in every other length: none of them is read, and nothing traps.
     @Test func wrongLengthsAreNotRead() {
         for kind in UInt8.min...UInt8.max {
@@ -70,10 +102,10 @@ import Testing
     @Test func afterSettingThereIsOneMSS() {
         var options = parsed("02 04 ffff 04 02 02 04 fffe")
         options.setMaximumSegmentSize(1380)
-        #expect(options.span.array == hex("04 02 02 04 0564"))
+        #expect(options.span.array == hex("02 04 0564 04 02"))
         var malformed = parsed("02 02 03 03 07")
         malformed.setMaximumSegmentSize(1380)
-        #expect(malformed.span.array == hex("03 03 07 02 04 0564"))
+        #expect(malformed.span.array == hex("02 04 0564 03 03 07"))
     }
 
     @Test func nothingIsChangedWhereItDoesNotFit() {
@@ -127,15 +159,17 @@ import Testing
         }
     }
 
-    @Test func writtenOptionsAreAlignedByNOPsInFront() {
+    @Test func writtenOptionsAreAlignedByNOPs() {
         for count in [0, 2, 3, 4, 10, 39, 40] {
             let option = count == 0 ? [] : [0xfd, UInt8(count)] + [UInt8](repeating: 5, count: count - 2)
             let options = TCPOptions(parsing: option.span)
             var bytes = [UInt8](repeating: 0xaa, count: options.paddedCount + 2)
             var span = bytes.mutableSpan
             options.write(into: &span, at: 1)
-            let nops = [UInt8](repeating: 1, count: options.paddedCount - count)
-            #expect(bytes == [0xaa] + nops + option + [0xaa] && options.paddedCount % 4 == 0)
+            // In front, and one behind what is odd.
+            let odd = [UInt8](repeating: 1, count: count % 2)
+            let nops = [UInt8](repeating: 1, count: options.paddedCount - count - odd.count)
+            #expect(bytes == [0xaa] + nops + option + odd + [0xaa] && options.paddedCount % 4 == 0)
         }
     }
 }

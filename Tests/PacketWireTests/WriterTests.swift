@@ -30,7 +30,7 @@ import Testing
         let bytes = try write(template, header, options, [])
         let expected =
             hex("4500 0030 0000 4000 40 06 26c6 0a000001 0a000002")
-            + hex("03e8 0050 01020304 00000000 7002 faf0 bc39 0000 01 02 04 05b4 45 03 23")
+            + hex("03e8 0050 01020304 00000000 7002 faf0 08ed 0000 02 04 05b4 45 03 23 01")
         #expect(bytes == expected)
     }
 

@@ -62,6 +62,7 @@ public final class Simulation {
         for (host, side) in [(client, setup.client), (server, setup.server)] where side.hasEngine {
             host.startEngine(
                 side.engine, crypto: provider, random: SeededRandomSource(seed: self.random.next()))
+            if side.kernel.probesPath { host.tellProbing() }
         }
         let toServer = line(to: server, setup.toServer, isFromClient: true)
         devices.lead(right: toServer, left: line(to: client, setup.toClient, isFromClient: false))

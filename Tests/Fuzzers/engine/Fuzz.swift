@@ -119,16 +119,46 @@ final class World {
         }
     }
 
+    /// A router says something about a packet that this side has sent, and may forward it nevertheless.
+    private func complain(to side: Int, _ what: UInt8) {
+        let wire = wires[1 - side]
+        guard !wire.isEmpty else { return }
+        inbound(
+            side, icmpError(about: wire[Int(what >> 3) % wire.count], mtu: 512 + Int(what) * 4, isTooBig: what & 1 == 0)
+        )
+    }
+
     private func rare(_ side: Int, _ what: UInt8) {
         switch what % 5 {
         case 0: sides[side].reconcile(now, isAlive: what & 0x80 != 0)
         case 1: sides[side].restart(now)
         case 2 where what > 200: sides[side].shutDown(now)
         case 3: sides[side].report(now)
+        case 4 where what > 64: complain(to: side, what)
         default: sides[side].flush()
         }
         collect(side)
     }
+}
+
+/// An ICMP or ICMPv6 error without a valid IPv4 header checksum, which nobody here looks at.
+func icmpError(about packet: [UInt8], mtu: Int, isTooBig: Bool) -> [UInt8] {
+    guard let pair = IPAddress.pair(in: packet.span) else { return [] }
+    let isIPv6 = pair.source.isIPv6
+    let kind: [UInt8] = isIPv6 ? [isTooBig ? 2 : 1, 0] : [3, isTooBig ? 4 : 1]
+    var message = kind + [0, 0, 0, 0, UInt8(truncatingIfNeeded: mtu >> 8), UInt8(truncatingIfNeeded: mtu)]
+    message += packet.prefix(isIPv6 ? 1232 : 548)
+    let size = isIPv6 ? message.count : message.count + 20
+    let length = [UInt8(truncatingIfNeeded: size >> 8), UInt8(truncatingIfNeeded: size)]
+    var bytes: [UInt8] =
+        isIPv6 ? [0x60, 0, 0, 0] + length + [58, 64] : [0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, 1, 0, 0]
+    bytes += pair.destination.bytes + pair.source.bytes + message
+    guard let error = ICMPError(parsing: bytes.span) else { return bytes }
+    // Written anew it has a checksum.
+    var output = [UInt8](repeating: 0, count: error.length)
+    var target = output.mutableSpan
+    error.write(sequence: error.sequence, mtu: mtu, template: bytes.span, into: &target)
+    return output
 }
 
 func rewrite(

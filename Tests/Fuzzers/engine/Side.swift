@@ -167,6 +167,11 @@ final class Side {
     private func whole(_ range: Range<Int>) -> [UInt8] {
         require(range.lowerBound >= 0 && range.upperBound <= output.bytes.count, "the range lies in the output")
         let bytes = Array(output.bytes[range])
+        if let error = ICMPError(parsing: bytes.span) {
+            require(
+                error.length == bytes.count && error.hasValidChecksum(in: bytes.span), "an error is translated whole")
+            return bytes
+        }
         guard let packet = try? TCPPacket(parsing: bytes.span) else { fatalError("what is emitted is a TCP packet") }
         require(packet.payload.upperBound == bytes.count, "what is emitted has its IP length")
         return bytes

@@ -3,6 +3,7 @@ import PacketWire
 /// Any bytes as a packet: what parses must be consistent, survive being written anew, and its options be editable.
 func fuzz(_ input: [UInt8]) {
     let span = input.span
+    error(input)
     guard let packet = try? TCPPacket(parsing: span) else { return options(input) }
     require(packet.payload.upperBound <= input.count, "the payload lies within the packet")
     require(packet.options.upperBound == packet.payload.lowerBound, "the payload follows the options")
@@ -13,6 +14,22 @@ func fuzz(_ input: [UInt8]) {
     rewrite(packet, kept, input)
     edit(&kept)
     rewrite(packet, kept, input)
+}
+
+/// Any bytes as an ICMP error: one that is understood says the same when written anew, but for what was to change.
+private func error(_ input: [UInt8]) {
+    guard let error = ICMPError(parsing: input.span) else { return }
+    require(input.span.isICMP, "an ICMP error is ICMP")
+    require(error.length <= input.count, "an error lies within its packet")
+    _ = error.hasValidChecksum(in: input.span)
+    var output = [UInt8](repeating: 0, count: error.length)
+    var target = output.mutableSpan
+    let sequence = error.sequence + 77
+    error.write(sequence: sequence, mtu: 1260, template: input.span, into: &target)
+    guard let again = ICMPError(parsing: output.span) else { fatalError("what was written must parse") }
+    require(again.hasValidChecksum(in: output.span), "the checksum written is right")
+    require(again.sequence == sequence && again.mtu == error.mtu.map { _ in 1260 }, "the new numbers are in it")
+    require(again.source == error.source && again.destination == error.destination, "the ends are kept")
 }
 
 private func options(_ input: [UInt8]) {
