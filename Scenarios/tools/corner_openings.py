@@ -134,8 +134,7 @@ def opener_forgot(w):
     w.lift(lost)
     again = w.client(port=port)
     w.say(outcome(again.connect, (w.address["b"], w.port)))
-    # MPTCP keeps a connection that has lost its last subflow, silently, for another one.
-    s.settimeout(20 if w.kind == "TCP" else 0.3)
+    w.patience(s)
     w.say(outcome(s.recv, 1))
     s, _ = listener.accept()
     s.settimeout(20)

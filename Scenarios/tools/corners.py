@@ -44,7 +44,7 @@ def main():
         return said, time.monotonic() - began
 
     failed = 0
-    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("CORNERS_AT_ONCE", "8"))) as pool:
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("CORNERS_AT_ONCE", "16"))) as pool:
         # The slow ones first, so that the rest fits beside them.
         order = sorted(jobs, key=lambda job: -job[1].slow)
         results = dict(zip((job[0] for job in order), pool.map(judge, order)))

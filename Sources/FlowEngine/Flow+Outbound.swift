@@ -53,6 +53,7 @@ extension Flow {
             armRedeliveryTimer(arrival.now)
         }
         if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
+        if !packet.flags.contains(.rst), !options.contains(TCPOptionKind.mptcp) { kernelFellBack = true }
         if packet.flags.contains(.rst) {
             emitReset(bytes, options, arrival, &output)
         } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {

@@ -83,8 +83,8 @@ final class Flow {
     var offersCapable = false
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
-    /// When data was first acknowledged without an MPTCP option before that.
-    var bareSince: Instant?
+    /// The kernel speaks without MPTCP, and so has fallen back to TCP.
+    var kernelFellBack = false
 
     // MARK: Sequence spaces
 
