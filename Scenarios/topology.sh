@@ -56,8 +56,8 @@ wired_link() {
     ip link add "$6" netns "$prefix-$5" type veth peer name right netns "$prefix-$wire"
     for device in left right; do ip -n "$prefix-$wire" link set "$device" mtu 65535 up; done
     # What travels are segments with finished checksums, as on a real wire. The stacks still make super-packets.
-    on "$1" ethtool -K "$2" tso off gro off tx off >/dev/null 2>&1
-    on "$5" ethtool -K "$6" tso off gro off tx off >/dev/null 2>&1
+    on "$1" ethtool -K "$2" tso off gro off tx off >"$tmp/ethtool" 2>&1 && on "$5" ethtool -K "$6" tso off gro off tx off >"$tmp/ethtool" 2>&1 ||
+        { not_ok "offloads are off: $(<"$tmp/ethtool")"; exit 1; }
     address "$1" "$2" "$3" "$4"
     address "$5" "$6" "$7" "$8"
     wire_start "$9"
