@@ -98,7 +98,7 @@ struct Impairment: Sendable, CustomTestStringConvertible {
         planned("lost-fin", toServer: [.fin(times: 2)], toClient: [.fin(times: 2)]),
         both("proxy-ack", "proxy-ack", losesPackets: true, keepsUrgent: false),
         Impairment(
-            name: "syn-proxy", expectation: .plain, toServer: "syn-proxy", losesPackets: true, keepsUrgent: false),
+            name: "syn-proxy", expectation: .plain, toServer: "syn-proxy=500", losesPackets: true, keepsUrgent: false),
         Impairment(name: "strip-eno-syn", expectation: .plain, toServer: "strip-eno=syn", toClient: "strip-eno=syn"),
         both("strip-eno-synack", "strip-eno=synack", .plain),
         both("strip-eno-ack", "strip-eno=ack", .ends, losesPackets: true),
