@@ -13,11 +13,11 @@ FIN = ("--tcp-flags", "FIN", "FIN")
 RST = ("--tcp-flags", "RST", "RST")
 
 
-def has_ended(sock):
-    """The end of file has arrived, read or not."""
+def has_ended(sock, what=select.POLLRDHUP):
+    """The end of file, or an error, has arrived, read or not."""
     poll = select.poll()
-    poll.register(sock, select.POLLRDHUP)
-    return bool(poll.poll(0))
+    poll.register(sock, what)
+    return any(events & what for _, events in poll.poll(0))
 
 
 @case()
@@ -172,7 +172,10 @@ def abort_before_accept(w):
     c = w.client()
     c.connect((w.address["b"], w.port))
     send_pattern(c, 1000)
-    until(lambda: w.left_at("b", "established") == 1 and "1000" in w.on("b", "ss", "-Htn", f"sport = :{w.port}"), 5, 0.05)
+    if w.kind == "TCP":
+        until(lambda: "1000" in w.on("b", "ss", "-Htn", "state", "established", f"sport = :{w.port}"), 5, 0.05)
+    else:
+        time.sleep(0.5)
     w.abort(c)
     until(lambda: w.left_at("b") == 0, 5, 0.05)
     s, _ = listener.accept()
@@ -237,7 +240,7 @@ def reset_in_close_wait(w):
     c.shutdown(socket.SHUT_WR)
     until(lambda: received(s) >= 5000 and has_ended(s))
     w.abort(c)
-    until(lambda: state(s) == "CLOSE", 2)
+    until(lambda: has_ended(s, select.POLLERR), 5)
     w.say(*read_pattern(s), outcome(s.send, b"x"))
 
 
@@ -282,6 +285,7 @@ def lost_reset(w):
     w.say(lost.met())
     w.lift(lost)
     c.send(PATTERN[:100])
+    w.patience(c)
     w.say(outcome(c.recv, 10))
 
 
@@ -360,6 +364,7 @@ def keep_alive(w):
     w.exchange(c, s)
     cut = w.rule(*w.to_b())
     began = time.monotonic()
+    w.patience(c)
     w.say(outcome(c.recv, 10), cut.met(2), "in time", time.monotonic() - began < 10)
 
 
@@ -372,4 +377,5 @@ def peer_vanished(w):
     w.abort(s)
     w.say(cut.met(), w.left_at("b"))
     w.lift(cut)
+    w.patience(c)
     w.say(outcome(c.send, PATTERN[:3000]), outcome(c.recv, 10))

@@ -162,8 +162,8 @@ def window(w, count, size, pause):
 
 @case(slow=10)
 def closed_window(w):
-    """a receiver that does not read for 6 s"""
-    window(w, 1_000_000, 16384, 6)
+    """a receiver that does not read for 4 s"""
+    window(w, 1_000_000, 16384, 4)
 
 
 @case(slow=8)

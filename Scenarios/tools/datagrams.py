@@ -1,6 +1,6 @@
 """datagrams.py echo PORT: sends every UDP datagram back (IPv4 and IPv6), until it is ended.
 datagrams.py probe ADDRESS PORT COUNT GAP SIZE [WAIT]: sends COUNT numbered datagrams of SIZE bytes, one every GAP seconds, waits WAIT
-seconds for the last, and prints a JSON object: sent, received (different ones), duplicates, late (arrived behind a later one), and
+seconds (0.5) for the last, and prints a JSON object: sent, received (different ones), duplicates, late (arrived behind a later one), and
 the round-trip times min, median and p90 in milliseconds.
 """
 import json
@@ -29,11 +29,18 @@ def probe(address, port, count, gap, size, wait):
     sent, times, order, duplicates = {}, {}, [], 0
     begin = time.monotonic()
     number, end = 0, begin + gap * count + wait
-    while (now := time.monotonic()) < end and (number < count or len(times) < count):
+    while (now := time.monotonic()) < end:
+        if number == count and len(times) == count:
+            # A duplicate of the last may still be on its way.
+            end = min(end, now + 0.05)
         due = begin + gap * number
         if number < count and now >= due:
             sent[number] = time.monotonic()
-            client.send(struct.pack("!Q", number).ljust(size, b"."))
+            try:
+                client.send(struct.pack("!Q", number).ljust(size, b"."))
+            except ConnectionRefusedError:
+                # About an earlier one, whose port was changed on the way.
+                continue
             number += 1
             continue
         client.settimeout(max(1e-5, min(end, due if number < count else end) - now))
@@ -58,4 +65,4 @@ def probe(address, port, count, gap, size, wait):
 if sys.argv[1] == "echo":
     echo(int(sys.argv[2]))
 else:
-    probe(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), int(sys.argv[6]), float((sys.argv[7:] or [1])[0]))
+    probe(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), int(sys.argv[6]), float((sys.argv[7:] or [0.5])[0]))

@@ -217,6 +217,11 @@ class World:
             send_pattern(sender, count)
             self.say("exchange", *read_pattern(receiver, most=count))
 
+    def patience(self, sock):
+        """MPTCP keeps a connection that has lost its last subflow, silently, for another one: no need to wait for long."""
+        if self.kind == "MPTCP":
+            sock.settimeout(2)
+
     def abort(self, sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         sock.close()
@@ -242,8 +247,8 @@ class World:
 
     def left_at(self, host, *states):
         """How many sockets of this port are in these states (all but LISTEN and TIME-WAIT by default)."""
-        words = [word for name in states or ("connected", "syn-recv", "fin-wait-1", "last-ack", "closing")
-                 for word in ("state", name)]
+        alive = ("established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "close-wait", "last-ack", "closing")
+        words = [word for name in states or alive for word in ("state", name)]
         return len(self.on(host, "ss", "-Htn", *words, f"( sport = :{self.port} or dport = :{self.port} )").splitlines())
 
     # MARK: running

@@ -1,7 +1,7 @@
 """peer.py FIFO (listen PORT | connect ADDRESS PORT) [--mptcp] [--v6] [--bind ADDRESS]: one end of a connection, driven
 by commands from a FIFO; everything that happens is one line on standard output, so that a scenario can wait for it.
 
-Commands: send BYTES | flood | stop | want BYTES | read | pause | shutdown | close | abort | keepalive
+Commands: send BYTES | flood | stop | finish (stop, then shutdown) | want BYTES | read | pause | shutdown | close | abort
 Events:   listening, connected LOCAL REMOTE, sent N, received N (for want), eof TOTAL, recv-error NAME TOTAL, send-error NAME
 A kernel reports an error once, to whichever call comes first; that a read returns nothing after a write failed is no `eof`.
 The payload is the marker over and over, so that any 31 plaintext bytes in a row betray themselves. What arrives is
@@ -37,6 +37,7 @@ class Peer:
         self.wanted = []
         self.failed = False
         self.flooding = threading.Event()
+        self.writing = threading.Lock()
         self.reading = threading.Event()
         self.reading.set()
         threading.Thread(target=self.receive, daemon=True).start()
@@ -77,7 +78,8 @@ class Peer:
     def flood(self):
         while self.flooding.wait():
             try:
-                self.send(len(BLOCK))
+                with self.writing:
+                    self.send(len(BLOCK))
             except OSError as error:
                 say("send-error", name_of(error))
                 return
@@ -92,6 +94,11 @@ class Peer:
         elif command == "stop":
             self.flooding.clear()
             say("stopped", self.sent)
+        elif command == "finish":
+            self.flooding.clear()
+            with self.writing:
+                self.connection.shutdown(socket.SHUT_WR)
+                say("shut", self.sent)
         elif command == "want":
             self.wanted.append(count)
             if self.received >= count:

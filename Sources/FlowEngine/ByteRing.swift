@@ -33,6 +33,14 @@ struct ByteRing: Sendable {
         if start == end, storage.count > Self.idleCapacity { storage = [] }
     }
 
+    /// Gives the memory back where nothing is retained.
+    mutating func release() {
+        if start == end { storage = [] }
+    }
+
+    /// Bytes of memory, used or not.
+    var capacity: Int { storage.count }
+
     /// Copies retained bytes; the caller keeps `range` within ``start`` and ``end``.
     func copy(_ range: Range<Int>, into target: inout MutableSpan<UInt8>, at index: Int) {
         var done = 0

@@ -38,6 +38,10 @@ extension Flow {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
         if phase == .accepting && accepting == nil {
+            if isTooEarly(options) {
+                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+                return drop(arrival.metadata.id, &output)
+            }
             joinToken = options.joinToken
             let remoteOffer = remember(syn: packet, options, .inbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
@@ -66,6 +70,12 @@ extension Flow {
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
+    }
+
+    /// Whether this joins a connection that has no keys yet, by a path faster than that of the key exchange. Its sender tries again.
+    private func isTooEarly(_ options: borrowing TCPOptions) -> Bool {
+        guard case .joinSYN(let token, _) = options.mptcpOption(isSYN: true) else { return false }
+        return host.tracker.connection(localToken: token)?.protection == .undecided
     }
 
     /// Another SYN while the third ACK is awaited: the kernel may answer it, or begin anew with it, without encryption.
@@ -189,7 +199,8 @@ extension Flow {
             // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled. As a packet of
             // our own, since rules that have forgotten the connection mark a SYN-ACK as that of a plain one.
             let options = TCPOptions(arrival.packet, of: bytes)
-            inject(rewrite(arrival.packet, options: options, template: bytes, &output), &output)
+            let fields = offeringWindow(arrival.packet)
+            inject(rewrite(arrival.packet, fields, options: options, template: bytes, &output), &output)
             drop(arrival.metadata.id, &output)
         case .opening, .aborted:
             drop(arrival.metadata.id, &output)
@@ -223,7 +234,7 @@ extension Flow {
             accepting?.joinRandoms = joinRandom.bigEndianBytes + random.bigEndianBytes
         }
         if accepting?.synAckSent == nil { accepting?.synAckSent = arrival.now }
-        let range = rewrite(packet, options: options, template: bytes, &output)
+        let range = rewrite(packet, offeringWindow(packet), options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 

@@ -101,7 +101,8 @@ extension Flow {
         let beyond = receive.acknowledgedK + Self.beyondEveryWindow
         let fields = TCPHeader(
             sequence: inOrigin.sequence(at: beyond),
-            acknowledgment: outOrigin.sequence(at: send.acknowledgedK), flags: [.ack], window: header.remoteWindow)
+            acknowledgment: outOrigin.sequence(at: send.acknowledgedK), flags: [.ack],
+            window: kernelWindow(send.acknowledgedW, header.remoteWindow))
         guard
             let range = host.make(
                 fields, from: tuple.remote, to: tuple.local, options: options, zeros: 1, &output)

@@ -120,6 +120,7 @@ extension Flow {
             options.append(bytes.span)
         }
         appendENO(to: &options)
+        appendDataAck(to: &options)
         return options
     }
 
@@ -164,17 +165,19 @@ extension Flow {
         injectOwn(send.sentW..<send.sentW, flags: [.ack], options: options, &output)
     }
 
-    /// Pieces of the first frame are acknowledged before our kernel has seen anything of it. To the peer's kernel an acknowledgement
-    /// without MPTCP would be a fallback: this one acknowledges no data of the connection, as a kernel's own would.
+    /// To the peer's kernel a first acknowledgement of data without MPTCP is a fallback. One of the engine's own, for pieces of the
+    /// first frame or while the kernel's is lost, is none: it acknowledges no data of the connection, as an early one would.
     private func appendDataAck(to options: inout TCPOptions) {
-        guard let key = mptcp?.remoteKey, !isOpener, !isJoin, !kernelEstablished, receive.promisedW > receive.nextW
-        else {
-            return
-        }
+        guard let key = mptcp?.remoteKey, !isOpener, !isJoin, !kernelFellBack else { return }
+        let acknowledgesData = receive.acknowledgedK > 0 || receive.promisedW > receive.nextW
+        guard acknowledgesData, receive.acknowledgedK < Self.earlyData else { return }
         let next = MPTCPTracker.initialDataSequence(of: key, host.crypto) &+ 1
         let option: [UInt8] = [TCPOptionKind.mptcp, 8, 0x20, 0x01] + next.bigEndianBytes
         options.append(option.span)
     }
+
+    /// Who has been acknowledged this much by somebody knows whether there is MPTCP.
+    private static let earlyData = 1 << 20
 
     /// Writes the SACK option from the kernel's blocks (already in W) and from what is held here.
     func appendSACK(

@@ -89,6 +89,17 @@ extension Flow {
         endByReset(arrival.now, &output)
     }
 
+    /// Both ends have all there was: what remains for the time of TIME-WAIT is little, as there may be very many.
+    func retire(_ now: Instant) {
+        guard removalDeadline == nil else { return }
+        removalDeadline = now.adding(milliseconds: FlowTime.finished)
+        send.release()
+        receive.release()
+        handshakeACK = nil
+        header.template = []
+        header.templatePacket = nil
+    }
+
     private func endByReset(_ now: Instant, _ output: inout Output) {
         dropHeld(&output)
         engineDeadline = nil

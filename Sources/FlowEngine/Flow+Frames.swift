@@ -167,6 +167,7 @@ extension Flow {
         {
             guard replaceForged(bytes.extracting(arrival.packet.payload), segment, arrival.now, &output) else {
                 if phase != .aborted {
+                    acknowledgeRepeated(upTo: segment.w.upperBound, arrival.now)
                     let duplicate = segment.w.lowerBound..<segment.endW
                     injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
                 }
@@ -235,7 +236,8 @@ extension Flow {
         let skip = new.lowerBound - segment.w.lowerBound
         let isSame = (0..<new.count).allSatisfy { host.unitScratch[$0] == payload[skip + $0] }
         guard !isSame else { return false }
-        guard receive.promisedW <= new.lowerBound else {
+        // The packets that go may reach further back than this one.
+        guard receive.promisedW <= min(new.lowerBound, receive.held.start(covering: new.lowerBound)) else {
             // What was acknowledged cannot be exchanged.
             abort(.authentication, now: now, &output)
             return false
@@ -365,29 +367,48 @@ extension Flow {
 
     /// Watches a frame of which only a part is here.
     func armProgressTimer(_ now: Instant) {
-        guard receive.hasPartialFrame, receive.contiguousW > receive.promisedW,
-            phase == .encrypted || phase == .keyExchange
-        else {
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else {
             progressDeadline = nil
             return
         }
         guard progressDeadline == nil || receive.contiguousW != progressW else { return }
         progressW = receive.contiguousW
+        guard receive.contiguousW > receive.promisedW else {
+            // All of it is acknowledged. A sender that has sent less than that says so when it is told again.
+            progressDeadline = now.adding(milliseconds: FlowTime.stuckFrame + FlowTime.reset)
+            return
+        }
         // Where somebody forges, what is held may be forged too, and is not to be acknowledged before the sender has repeated it.
         let isSuspicious = lastFailure.map { now.milliseconds(since: $0) < FlowTime.suspicion } ?? false
-        let patience = isSuspicious ? FlowTime.suspiciousProgress : FlowTime.leastProgress
+        // A sender whose window is the limit has more to send: full segments, none of them the last of a write. What looks like
+        // the end of something is whole in the sender's eyes; if its length was forged on the way, both ends would wait for ever.
+        let looksLast = receive.held.looksLast(endingAt: receive.contiguousW, fullSize: header.wireMSS / 2)
+        let patience = isSuspicious || looksLast ? FlowTime.suspiciousProgress : FlowTime.leastProgress
         progressDeadline = now.adding(milliseconds: max(patience, roundTrip / 1_000_000))
     }
 
     /// Acknowledges the pieces of a frame that cannot complete because the sender waits for just that.
     func acknowledgePieces(_ now: Instant, _ output: inout Output) {
         progressDeadline = nil
-        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return }
-        // A promise covers everything below it: what the kernel may have lost must not be among that.
-        guard receive.acknowledgedK >= receive.deliveredK else { return }
-        receive.promisedW = receive.contiguousW
-        promisedAt = now
+        guard promise(upTo: max(receive.contiguousW, receive.promisedW), now) else { return }
         injectAck(now: now, &output)
+        armProgressTimer(now)
+    }
+
+    /// Acknowledges pieces of a frame that have come twice, and the same both times: these are the sender's own.
+    private func acknowledgeRepeated(upTo w: Int, _ now: Instant) {
+        guard w <= receive.contiguousW, w > receive.promisedW, receive.held.start(covering: w) == w else { return }
+        _ = promise(upTo: w, now)
+    }
+
+    private func promise(upTo w: Int, _ now: Instant) -> Bool {
+        guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return false }
+        // A promise covers everything below it: what the kernel may have lost must not be among that.
+        guard receive.acknowledgedK >= receive.deliveredK else { return false }
+        guard w > receive.promisedW else { return true }
+        receive.promisedW = w
+        promisedAt = now
+        return true
     }
 
     /// Forged pieces that were acknowledged: the sender, long after, still stands or ends in front of them, and would

@@ -29,7 +29,8 @@ extension Flow {
         header.usesTimestamps = local.timestamps && remote.timestamps
         header.usesSACK = local.sack && remote.sack
         header.wireMSS = max(Self.leastMSS, min(header.localMSS, header.remoteMSS))
-        header.window = UInt16(clamping: header.localWindow >> header.localScale)
+        let window = UInt16(clamping: header.localWindow >> header.localScale)
+        header.window = mptcp == nil ? window : HeaderMemory.frugalWindow(window)
     }
 
     /// The least MSS that is obeyed. One of a few bytes would make a packet of every few bytes of ciphertext, as Linux's
@@ -57,6 +58,13 @@ extension Flow {
         else { return }
         header.localMSS = header.mtu - headers
         options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
+    }
+
+    /// The header of a SYN with the window that the peer is going to be told of: the edge must not move back later.
+    func offeringWindow(_ packet: TCPPacket) -> TCPHeader {
+        var fields = TCPHeader(packet)
+        fields.window = offeredWindow(packet)
+        return fields
     }
 
     /// Writes a handshake segment anew with other options and no data.
@@ -121,10 +129,34 @@ struct SYNOffer: Sendable {
     var sack = false
 }
 
+extension Flow {
+    /// The window the local kernel is told where the peer, which counts in W, acknowledges `acknowledged` and offers `field`:
+    /// what fits once it is in frames. Data beyond that would wait here, sent as the kernel believes; what it saw acknowledged
+    /// of it after a timeout would make the kernel take the timeout for spurious (F-RTO, RFC 5682), again and again.
+    ///
+    /// What was told is not taken back, and repeated acknowledgements tell the same.
+    func kernelWindow(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
+        let offered = Int(field) << header.remoteScale
+        if acknowledged + offered > header.toldEdge.w {
+            let room = max(0, acknowledged + offered - send.nextW)
+            let segment = max(1, segmentLimit(Self.usualOptions))
+            let data = room - (room + segment - 1) / segment * Frame.overhead
+            header.toldEdge = (acknowledged + offered, max(header.toldEdge.k, send.nextK + max(0, data)))
+        }
+        let told = min(offered, header.toldEdge.k - send.map.k(acknowledgedBy: acknowledged))
+        // A window too small for a frame is none to the kernel, but one that opens by itself.
+        return max(min(field, 1), UInt16(clamping: max(0, told) >> header.remoteScale))
+    }
+
+    /// Timestamps, aligned.
+    private static let usualOptions = 12
+}
+
 extension HeaderMemory {
-    /// Half of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and a
-    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop. The right edge never moves back by that.
-    static func frugalWindow(_ window: UInt16) -> UInt16 { window / 2 + window % 2 }
+    /// Three quarters of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and
+    /// a receiver of MPTCP that runs out of it before a hole is filled comes to a stop. With half of it the kernel would never offer
+    /// more: it doubles what a round trip brought. That of the SYN is cut as well, so that the right edge does not move back.
+    static func frugalWindow(_ window: UInt16) -> UInt16 { window - window / 4 }
 
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }

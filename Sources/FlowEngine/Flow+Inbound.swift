@@ -68,7 +68,10 @@ extension Flow {
     private func hear(
         _ packet: TCPPacket, _ options: borrowing TCPOptions, _ acknowledged: Int, _ output: inout Output
     ) {
-        if acknowledged > 0 || !packet.payload.isEmpty { needsENO = false }
+        if acknowledged > 0 || !packet.payload.isEmpty {
+            needsENO = false
+            handshakeACK = nil
+        }
         if !isFinished && !isReset { removalDeadline = nil }
         if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
@@ -95,9 +98,7 @@ extension Flow {
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
         armRedeliveryTimer(now)
-        if isFinished && removalDeadline == nil {
-            removalDeadline = now.adding(milliseconds: FlowTime.finished)
-        }
+        if isFinished { retire(now) }
     }
 
     // MARK: Acceptance
@@ -179,7 +180,7 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
-        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin, acknowledged) else { return dropPending(id, &output) }
+        guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
@@ -206,7 +207,7 @@ extension Flow {
         var fields = TCPHeader(
             sequence: inOrigin.sequence(at: k.lowerBound),
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
-            window: packet.window)
+            window: kernelWindow(acknowledged, packet.window))
         mark(&fields, k: k, fin: fin)
         packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)
         return start..<start + count
@@ -288,29 +289,17 @@ extension Flow {
     }
 
     /// Before a subflow is fully established, a packet without the MPTCP option that the kernel waits for makes it fall back or
-    /// reset (DESIGN.md section 5): those without data stop here. Data without it means that the peer has fallen back.
-    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool, _ acknowledged: Int) -> Bool {
+    /// reset (DESIGN.md section 5): those without data stop here. Data without it, or the acknowledgement of data, means that the peer
+    /// has fallen back.
+    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
         guard mptcp != nil else { return true }
         if isEmpty { options.dropMPTCPDataLength() }
-        if !kernelEstablished {
-            kernelEstablished = !isEmpty || completesHandshake(options) || hasFallenBack(acknowledged)
-        }
+        if !kernelEstablished { kernelEstablished = !isEmpty || completesHandshake(options) }
         return kernelEstablished
     }
 
-    /// Whether the peer acknowledges data without an MPTCP option, and has done so for a while: its kernel has fallen back, or
-    /// somebody strips the option, and ours has to learn of it. The first one may be its engine's, ahead of its kernel's.
-    private func hasFallenBack(_ acknowledged: Int) -> Bool {
-        guard isOpener, !isJoin, send.map.k(acknowledgedBy: acknowledged) > 0 else { return false }
-        guard let since = bareSince else {
-            bareSince = lastHeard
-            return false
-        }
-        return lastHeard.milliseconds(since: since) >= FlowTime.leastRetransmission
-    }
-
     private func completesHandshake(_ options: borrowing TCPOptions) -> Bool {
-        if isOpener { return options.contains(TCPOptionKind.mptcp) }
+        if isOpener { return options.contains(TCPOptionKind.mptcp) || (!isJoin && send.acknowledgedK > 0) }
         if isJoin { return options.mayBeJoin }
         guard case .capableACK = options.mptcpOption(isSYN: false) else { return false }
         return true

@@ -58,7 +58,7 @@ extension Flow {
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
-        let range = rewrite(packet, options: options, template: bytes, &output)
+        let range = rewrite(packet, offeringWindow(packet), options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 

@@ -32,6 +32,7 @@ extension Flow {
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateOutbound(bytes, arrival, &output)
+            if isFinished { retire(arrival.now) }
         }
     }
 
@@ -52,6 +53,7 @@ extension Flow {
             armRedeliveryTimer(arrival.now)
         }
         if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
+        if !packet.flags.contains(.rst), !options.contains(TCPOptionKind.mptcp) { kernelFellBack = true }
         if packet.flags.contains(.rst) {
             emitReset(bytes, options, arrival, &output)
         } else if packet.payload.isEmpty && !packet.flags.contains(.fin) {
@@ -68,11 +70,16 @@ extension Flow {
 
     /// Keeps what packets of our own need to look like the kernel's.
     private func remember(_ packet: TCPPacket, _ options: borrowing TCPOptions, _ arrival: Arrival) {
-        header.window = mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
+        header.window = offeredWindow(packet)
         header.localWindow = Int(packet.window) << header.localScale
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         notePath(arrival.metadata, arrival.now)
         header.note(timestamps: options, arrival.now)
+    }
+
+    /// The local kernel's window as the peer is told of it.
+    func offeredWindow(_ packet: TCPPacket) -> UInt16 {
+        mptcp == nil ? packet.window : HeaderMemory.frugalWindow(packet.window)
     }
 
     // MARK: Pure acknowledgements
@@ -113,15 +120,11 @@ extension Flow {
 
     /// W range (empty) of a pure acknowledgement that the kernel sent with K sequence `k`.
     private func pureAckW(_ k: Int) -> Range<Int> {
-        let w: Int
-        if k >= send.nextK {
-            w = send.sentW
-        } else if k < send.acknowledgedK {
-            // Keep-alives and zero-window probes use the byte before the oldest unacknowledged one.
-            w = send.acknowledgedW - (send.acknowledgedK - k)
-        } else {
-            w = send.map.w(startingAt: k)
-        }
+        // Between the two stands a kernel that finds its data beyond a window that has shrunk. What it acknowledges would be ignored
+        // there by a peer that has taken that data.
+        guard k < send.acknowledgedK else { return send.sentW..<send.sentW }
+        // Keep-alives and zero-window probes use the byte before the oldest unacknowledged one.
+        let w = send.acknowledgedW - (send.acknowledgedK - k)
         return w..<w
     }
 
@@ -204,6 +207,7 @@ extension Flow {
             let options = TCPOptions(held.packet, of: held.bytes.span)
             emitData(held.bytes.span, options, arrival, &output)
         }
+        heldOutbound = []
     }
 
     // MARK: Data
@@ -343,7 +347,7 @@ extension Flow {
             let isDone = sealed == first.data.count
             first.data = first.data.dropFirst(sealed)
             first.k += sealed
-            if isDone { send.backlog.removeFirst() } else { send.backlog[0] = first }
+            if isDone { send.dropFirstOfBacklog() } else { send.backlog[0] = first }
             injectBacklog(w, fin: isFIN, like: first, &output)
             if !isDone { return }
         }

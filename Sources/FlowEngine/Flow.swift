@@ -83,8 +83,8 @@ final class Flow {
     var offersCapable = false
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
-    /// When data was first acknowledged without an MPTCP option before that.
-    var bareSince: Instant?
+    /// The kernel speaks without MPTCP, and so has fallen back to TCP.
+    var kernelFellBack = false
 
     // MARK: Sequence spaces
 
@@ -212,6 +212,8 @@ struct HeaderMemory {
     var localWindow = 0
     /// The peer's latest window field.
     var remoteWindow: UInt16 = 0
+    /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
+    var toldEdge = (w: 0, k: 0)
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0

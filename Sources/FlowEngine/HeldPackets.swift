@@ -33,6 +33,11 @@ struct HeldPackets: Sendable {
     private(set) var blockChanges = 0
     /// What they take of a ``HeldBudget``.
     private(set) var load = HeldLoad()
+    /// The most packets since there were none.
+    private var peak = 0
+    /// Room for more than so many is given back when there are none.
+    private static let idlePeak = 32
+
     /// Packets looked at, for tests of what an arrival costs.
     private(set) var visits = 0
 
@@ -88,6 +93,19 @@ struct HeldPackets: Sendable {
         return false
     }
 
+    /// Where the first packet begins that reaches beyond `w`; `w` if none begins before it.
+    func start(covering w: Int) -> Int {
+        let index = packets.firstIndexSorted { $0.w.upperBound > w }
+        return index < packets.count ? min(w, packets[index].w.lowerBound) : w
+    }
+
+    /// Whether what ends at `w` seems to be the last that the sender has.
+    func looksLast(endingAt w: Int, fullSize: Int) -> Bool {
+        let index = packets.firstIndexSorted { $0.w.upperBound >= w }
+        guard index < packets.count, packets[index].w.upperBound == w else { return false }
+        return packets[index].packet.flags.contains(.psh) || packets[index].w.count < fullSize
+    }
+
     // MARK: In and out
 
     /// Takes a packet in.
@@ -96,6 +114,7 @@ struct HeldPackets: Sendable {
     mutating func insert(_ packet: HeldPacket) -> [HeldPacket] {
         let w = packet.w
         visits += 1
+        peak = max(peak, packets.count + 1)
         if packets.last.map({ $0.w.lowerBound < w.lowerBound && $0.w.upperBound <= w.upperBound }) ?? true {
             // Most come in order.
             packets.append(packet)
@@ -152,13 +171,18 @@ struct HeldPackets: Sendable {
         guard let first = packets.first, first.w.upperBound <= w else { return nil }
         packets.removeFirst()
         load = load - first.load
-        if packets.isEmpty { removeAllRanges() }
+        if packets.isEmpty { rest() }
         return first
     }
 
-    private mutating func removeAllRanges() {
-        ranges.removeAll(keepingCapacity: true)
-        recent.removeAll(keepingCapacity: true)
+    /// Nothing is here any more.
+    private mutating func rest() {
+        let keepsRoom = peak <= Self.idlePeak
+        packets.removeAll(keepingCapacity: keepsRoom)
+        ranges.removeAll(keepingCapacity: keepsRoom)
+        recent.removeAll(keepingCapacity: keepsRoom)
+        load = HeldLoad()
+        peak = 0
     }
 
     /// Forgets the stretches that end at or below `w`.
@@ -193,7 +217,7 @@ struct HeldPackets: Sendable {
         visits += removed.count
         load = removed.reduce(load) { $0 - $1.load }
         packets.removeSubrange(indices)
-        if packets.isEmpty { removeAllRanges() }
+        if packets.isEmpty { rest() }
         guard let first = removed.first?.w.lowerBound, let last = removed.last?.w.upperBound else { return removed }
         // Neighbours may reach into what goes.
         let low = indices.lowerBound > 0 ? max(first, packets[indices.lowerBound - 1].w.upperBound) : first
@@ -226,11 +250,7 @@ struct HeldPackets: Sendable {
     }
 
     mutating func removeAll() -> [HeldPacket] {
-        defer {
-            packets = []
-            removeAllRanges()
-            load = HeldLoad()
-        }
+        defer { rest() }
         return Array(packets)
     }
 

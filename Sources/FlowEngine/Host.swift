@@ -25,6 +25,8 @@ final class Host {
 
     /// Session secrets a peer may be ahead of us: lost connections in a row.
     static let sessionLookAhead = 16
+    /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
+    static let mostSessions = 32_768
 
     init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
         self.configuration = configuration
@@ -35,6 +37,7 @@ final class Host {
         // More at once, for a crowd that comes back after a restart.
         keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
         sessions = SessionCache(
-            limit: 100_000, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000, crypto: crypto)
+            limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
+            crypto: crypto)
     }
 }

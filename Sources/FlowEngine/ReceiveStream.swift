@@ -118,6 +118,9 @@ struct ReceiveStream: Sendable {
         plaintext.copy(range, into: &target, at: index)
     }
 
+    /// Gives back memory that nothing is in.
+    mutating func release() { plaintext.release() }
+
     // MARK: Held packets
 
     private mutating func advanceContiguous() {

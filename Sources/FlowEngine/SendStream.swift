@@ -51,6 +51,11 @@ struct SendStream: Sendable {
     var room: Int { max(0, rightEdge - nextW) }
     var retainedBytes: Int { ciphertext.count + backlog.reduce(0) { $0 + $1.data.count } }
 
+    mutating func dropFirstOfBacklog() {
+        backlog.removeFirst()
+        if backlog.isEmpty { backlog = [] }
+    }
+
     /// Appends a whole frame or message.
     mutating func append(_ bytes: Span<UInt8>, kCount: Int, lead: Int) {
         ciphertext.append(bytes)
@@ -69,6 +74,9 @@ struct SendStream: Sendable {
     func copyCiphertext(_ range: Range<Int>, into target: inout MutableSpan<UInt8>, at index: Int) {
         ciphertext.copy(range, into: &target, at: index)
     }
+
+    /// Gives back memory that nothing is in.
+    mutating func release() { ciphertext.release() }
 
     /// The oldest W offset that can still be sent.
     var retransmittableW: Int { ciphertext.start }

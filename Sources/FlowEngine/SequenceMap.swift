@@ -28,6 +28,9 @@ struct SequenceMap: Sendable {
     private(set) var wEnd = 0
 
     private static let remembered = 32
+    /// The most spans since room was given back, and for how many an idle connection keeps some.
+    private var peak = 0
+    private static let idlePeak = 256
 
     var count: Int { spans.count }
 
@@ -42,6 +45,7 @@ struct SequenceMap: Sendable {
             return w
         }
         spans.append(StreamSpan(k: kEnd..<kEnd + kCount, w: w, lead: lead))
+        peak = max(peak, spans.count)
         kEnd += kCount
         wEnd = w.upperBound
         return w
@@ -52,6 +56,10 @@ struct SequenceMap: Sendable {
         while spans.count > Self.remembered, let first = spans.first, first.k.upperBound <= k, first.w.upperBound <= w {
             spans.removeFirst()
             base = (first.k.upperBound, first.w.upperBound)
+        }
+        if peak > Self.idlePeak, spans.count <= Self.remembered {
+            spans = Deque(Array(spans))
+            peak = 0
         }
     }
 

@@ -167,6 +167,28 @@ final class Pair {
         #expect(first.client.takeKernel().flatMap(\.payload) == [8])
     }
 
+    /// A kernel whose data lies beyond a window that shrank acknowledges from the edge of that window; a kernel that has taken the
+    /// data ignores what comes from there.
+    @Test func acknowledgementsBehindAShrunkWindowCount() throws {
+        let pair = Pair()
+        pair.connect()
+        pair.clientSends(1001, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 1000))
+        pair.serverSends(5001, 1001, [.ack, .psh], [], [UInt8](repeating: 2, count: 100))
+        pair.settle()
+        pair.serverSends(5101, 2001, .ack)
+        pair.settle()
+        pair.clientSends(2001, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 1000))
+        pair.settle()
+        pair.serverSends(5101, 3001, .ack)
+        _ = pair.server.takeWire()
+        _ = pair.server.takeKernel()
+        pair.clientSends(2501, 5101, .ack)
+        pair.settle()
+        let seen = try #require(pair.server.takeKernel().last)
+        #expect(seen.sequence == 3001)
+        #expect(seen.acknowledgment == 5101)
+    }
+
     @Test func resetReachesTheOtherKernelExactly() {
         let pair = Pair()
         pair.connect()

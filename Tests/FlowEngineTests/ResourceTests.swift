@@ -63,4 +63,25 @@ import Testing
         host.arrive(Endpoint(address: stranger.address, port: 2), here, 2, 5001, .ack, [69, 2])
         #expect(!host.takeKernel().isEmpty)
     }
+
+    /// Connections that have ended are remembered for as long as TIME-WAIT lasts, without what they carried, and then no longer,
+    /// whichever end had the last word.
+    @Test func finishedConnectionsKeepLittle() throws {
+        let pair = Pair()
+        pair.connect()
+        pair.clientSends(1001, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 1000))
+        pair.settle()
+        pair.serverSends(5001, 2001, [.ack, .psh, .fin], [], [UInt8](repeating: 2, count: 1000))
+        pair.settle()
+        pair.clientSends(2001, 6002, [.ack, .fin])
+        pair.settle()
+        pair.serverSends(6002, 2002, .ack)
+        pair.settle()
+        for host in [pair.client, pair.server] {
+            let flow = try #require(host.engine.flows.values.first)
+            #expect(flow.isFinished && flow.send.ciphertext.capacity == 0 && flow.receive.plaintext.capacity == 0)
+            host.advance(milliseconds: 80_000)
+            #expect(host.engine.flows.isEmpty)
+        }
+    }
 }

@@ -117,7 +117,7 @@ public final class DevicePath {
         case .split(let size): return Splitter(size, counter: counter)
         case .coalesce(let limit): return Joiner(limit: limit, counter: counter)
         case .renumber: return Renumberer(random: random, counter: counter)
-        case .mtu(let mtu, let isSilent): return NarrowLink(mtu, isSilent: isSilent, counter: counter)
+        case .mtu(let mtu, let isSilent): return MTULimit(mtu, isSilent: isSilent, counter: counter)
         case .proxyAck: return ProxyAck(counter: counter)
         case .synProxy(let size): return SYNProxy(size: size, random: random, counter: counter)
         }

@@ -50,6 +50,9 @@ open class EventQueue {
     /// When the next event is due.
     public var nextTime: Int64? { heap.first?.time }
 
+    /// How many events lie ahead.
+    public var count: Int { heap.count }
+
     /// Moves on to `now`, never back, and nothing happens on the way: for an owner that runs the events one by one.
     public func skip(to now: Int64) { time = max(time, now) }
 

@@ -69,13 +69,16 @@ final class RateLimit: ChainDevice {
     }
 }
 
-/// Packets vanish, each for itself or in runs (a Gilbert model: within a run all are lost).
+/// Packets vanish, each for itself or in runs (a Gilbert model: within a run all are lost). A run ends with a pause as well:
+/// otherwise it would swallow a lonely retransmission time after time, for minutes, as no real fault does.
 final class Loss: ChainDevice {
     private var chance: Double
     /// The chance that a run ends with the packet just lost; 1 for single losses.
     private var end: Double
     private var random: SeededRandom
     private var isInRun = false
+    private var latest: Int64 = 0
+    private static let pause: Int64 = 20_000_000
 
     init(_ chance: Double, run: Double, random: SeededRandom, counter: Counter) {
         self.chance = chance
@@ -85,7 +88,8 @@ final class Loss: ChainDevice {
     }
 
     override func transmit(_ packet: WirePacket, on network: EventQueue) {
-        if !isInRun { isInRun = random.chance(chance) }
+        if !isInRun || network.time &- latest > Self.pause { isInRun = random.chance(chance) }
+        latest = network.time
         guard isInRun else { return next.transmit(packet, on: network) }
         isInRun = !random.chance(end)
         counter.add()

@@ -20,11 +20,11 @@ public enum Segmentation {
                 }
             }
             let from = parsed.payload.lowerBound
-            var piece = WirePacket(
-                PacketBuilder.rewrite(
-                    parsed, of: packet.bytes, header, options: options, payload: packet.bytes[from + start..<from + end]
-                ))
-            piece.isForged = packet.isForged
+            var piece = packet
+            piece.bytes = PacketBuilder.rewrite(
+                parsed, of: packet.bytes, header, options: options, payload: packet.bytes[from + start..<from + end])
+            piece.segmentSize = nil
+            piece.hasPartialChecksum = false
             return piece
         }
     }
@@ -42,12 +42,12 @@ public enum Segmentation {
         guard !isCutShort, b.payload.count <= size, a.payload.count + b.payload.count < 65_000 else { return nil }
         var header = TCPHeader(a)
         header.flags = header.flags.union(b.flags)
-        var joined = WirePacket(
-            PacketBuilder.rewrite(
-                a, of: first.bytes, header, options: TCPOptions(a, of: first.bytes.span),
-                payload: (first.bytes[a.payload] + second.bytes[b.payload])[...], checksum: .leftToKernel),
-            segmentSize: size, hasPartialChecksum: true)
-        joined.isForged = first.isForged
+        var joined = first
+        joined.bytes = PacketBuilder.rewrite(
+            a, of: first.bytes, header, options: TCPOptions(a, of: first.bytes.span),
+            payload: (first.bytes[a.payload] + second.bytes[b.payload])[...], checksum: .leftToKernel)
+        joined.segmentSize = size
+        joined.hasPartialChecksum = true
         return joined
     }
 }

@@ -74,11 +74,15 @@ struct Bench {
         path.counters(direction).first { $0.name == name }?.value ?? 0
     }
 
-    /// Whether every packet that arrived anywhere has right checksums.
+    /// Whether every packet that arrived anywhere has right checksums, and the link header of its direction.
     var isSound: Bool {
-        (left.packets + right.packets).allSatisfy { packet in
-            packet.parsed.map { PacketBuilder.hasValidChecksums(packet.bytes, $0) } ?? true
-        }
+        right.packets.allSatisfy { isSound($0, .toRight) } && left.packets.allSatisfy { isSound($0, .toLeft) }
+    }
+
+    private func isSound(_ packet: WirePacket, _ direction: PathDirection) -> Bool {
+        let link = (packet.link.source, packet.link.destination)
+        guard direction == .toRight ? link == (1, 2) : link == (2, 1) else { return false }
+        return packet.parsed.map { PacketBuilder.hasValidChecksums(packet.bytes, $0) } ?? true
     }
 }
 

@@ -53,6 +53,12 @@ import Testing
         #expect((120...240).contains(gaps.count), "\(gaps.count) runs")
     }
 
+    @Test func aPauseEndsABurst() throws {
+        let bench = try Bench(toRight: "burst=10%:100000")
+        for packet in numbered(bench, 300) { bench.send([packet], milliseconds: 21) }
+        #expect((240...290).contains(bench.right.packets.count))
+    }
+
     @Test func reorderedPacketsAreOvertaken() throws {
         let bench = try Bench(toRight: "reorder=10%:5ms")
         for packet in numbered(bench, 1000) { bench.send([packet], milliseconds: 1) }

@@ -15,7 +15,7 @@ import Testing
         [69, 3, 0x7f],
     ]
 
-    @Test(arguments: Runs.seeds(5_000)) func middleboxes(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(3_000)) func middleboxes(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "middleboxes") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 5)
             var setup = Simulation.Setup.drawn(&random)
@@ -28,7 +28,7 @@ import Testing
     }
 
     /// One of the hosts has no daemon, or one that does not want to encrypt.
-    @Test(arguments: Runs.seeds(2_500)) func unawarePeer(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(1_500)) func unawarePeer(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "unawarePeer") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 6)
             var setup = Simulation.Setup.drawn(&random)
@@ -61,7 +61,7 @@ import Testing
     }
 
     /// A third ACK that loses its option: what it carries shows that the opener encrypts.
-    @Test(arguments: Runs.seeds(1_500)) func strippedThirdAck(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(1_000)) func strippedThirdAck(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "strippedThirdAck") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 7)
             var setup = Simulation.Setup.drawn(&random)

@@ -6,7 +6,7 @@ import Testing
 /// an end of file that the peer did not sign.
 @Suite struct HostileTests {
     /// Altered data and forged data packets: a connection heals, or ends with an error.
-    @Test(arguments: Runs.seeds(6_000)) func forgedData(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(4_000)) func forgedData(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "forgedData") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 11)
             var hostility = Hostility()
@@ -25,7 +25,7 @@ import Testing
     }
 
     /// Resets, ends of file, acknowledgements and flags of every kind as well: only what is delivered counts.
-    @Test(arguments: Runs.seeds(6_000)) func forgedControl(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(4_000)) func forgedControl(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "forgedControl") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 12)
             var hostility = Hostility()

@@ -5,7 +5,7 @@ import Testing
 
 /// MPTCP connections: joins by NEXTKEY from either end, and joins that must not be.
 @Suite struct JoinTests {
-    @Test(arguments: Runs.seeds(6_000)) func joins(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(4_000)) func joins(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "joins") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 13)
             let isClean = random.chance(0.5)
@@ -31,7 +31,7 @@ import Testing
     }
 
     /// An outsider who knows the token, because it travelled in clear.
-    @Test(arguments: Runs.seeds(2_000)) func hijack(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(1_000)) func hijack(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "hijack") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 14)
             let setup = Simulation.Setup.drawn(&random, isClean: true)

@@ -4,7 +4,7 @@ import Testing
 
 /// Resets of applications and of the daemon: an error at both ends, never an end of file.
 @Suite struct ResetTests {
-    @Test(arguments: Runs.seeds(4_000)) func reset(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(2_500)) func reset(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "reset") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 9)
             let setup = Simulation.Setup.drawn(&random, isClean: random.chance(0.6))
@@ -19,7 +19,7 @@ import Testing
     }
 
     /// A clean stop of one daemon in the middle of it all.
-    @Test(arguments: Runs.seeds(2_500)) func daemonStops(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(2_000)) func daemonStops(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "daemonStops") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 10)
             let setup = Simulation.Setup.drawn(&random, isClean: random.chance(0.6))

@@ -4,7 +4,7 @@ import Testing
 
 /// Later connections take their keys from the first (RFC 8548 section 3.5).
 @Suite struct ResumptionTests {
-    @Test(arguments: Runs.seeds(4_000)) func resumption(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(2_500)) func resumption(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "resumption") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 8)
             let setup = Simulation.Setup.drawn(&random)
@@ -33,7 +33,7 @@ import Testing
     }
 
     /// The same addresses and ports again, soon after, while one end lingers in TIME-WAIT.
-    @Test(arguments: Runs.seeds(3_000)) func portReuse(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(2_000)) func portReuse(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "portReuse") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 15)
             var setup = Simulation.Setup.drawn(&random)

@@ -4,7 +4,7 @@ import Testing
 
 /// Streams of every size and pace over paths of every kind arrive whole, and encrypted.
 @Suite struct TransferTests {
-    @Test(arguments: Runs.seeds(12_000)) func bulk(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(8_000)) func bulk(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "bulk") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 1)
             let setup = Simulation.Setup.drawn(&random)
@@ -18,7 +18,7 @@ import Testing
     }
 
     /// Requests and answers in turn, either side speaking first.
-    @Test(arguments: Runs.seeds(6_000)) func interactive(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(4_000)) func interactive(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "interactive") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 2)
             let setup = Simulation.Setup.drawn(&random)
@@ -51,7 +51,7 @@ import Testing
     }
 
     /// One side closes long before the other, which goes on writing.
-    @Test(arguments: Runs.seeds(5_000)) func halfClose(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(3_000)) func halfClose(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "halfClose") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 3)
             let setup = Simulation.Setup.drawn(&random)
@@ -70,7 +70,7 @@ import Testing
     }
 
     /// The model itself, without engines: what fails here is no engine's fault.
-    @Test(arguments: Runs.seeds(2_000)) func withoutEngines(_ seeds: Range<UInt64>) async {
+    @Test(arguments: Runs.seeds(1_500)) func withoutEngines(_ seeds: Range<UInt64>) async {
         await Runs.each(seeds, "withoutEngines") { seed, trace in
             var random = SeededRandom(seed: seed &* 64 &+ 4)
             var setup = Simulation.Setup.drawn(&random)

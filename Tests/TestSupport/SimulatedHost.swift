@@ -4,6 +4,12 @@ public import Tcpcrypt
 
 /// A host: sockets of a modelled kernel, applications, and an engine between them and the wire, or none.
 public final class SimulatedHost {
+    /// One path of several between two hosts.
+    fileprivate struct Route: Hashable {
+        var local: IPAddress
+        var remote: IPAddress
+    }
+
     private struct Pending {
         var packet: WirePacket
         var direction: Direction
@@ -32,7 +38,7 @@ public final class SimulatedHost {
     private var nextNumber: UInt32 = 0
     private var nextReconciliation: Instant
     /// What the kernel's routes take, and since when, where that is less than the device does.
-    private var routes: [IPAddress: (mtu: Int, since: Instant)] = [:]
+    private var routes: [Route: (mtu: Int, since: Instant)] = [:]
     private var random: SeededRandom
     private var isSettling = false
 
@@ -71,7 +77,9 @@ public final class SimulatedHost {
     }
 
     private func install(_ socket: KernelTCP, _ plan: ApplicationPlan) {
-        if let route = routes[socket.tuple.remote.address] { socket.pathMTU = route.mtu }
+        if let route = routes[Route(local: socket.tuple.local.address, remote: socket.tuple.remote.address)] {
+            socket.pathMTU = route.mtu
+        }
         sockets[socket.tuple] = socket
         allSockets.append(socket)
         applications.append(Application(plan, socket: socket, random: random.fork(), now: now))
@@ -253,13 +261,13 @@ public final class SimulatedHost {
 
     /// What the kernel says of the route of an outbound packet: an answer may be some milliseconds old.
     private func announcedRoute(_ packet: WirePacket) -> Int {
-        guard let remote = packet.parsed?.destination.address, let route = routes[remote] else { return mtu }
+        guard let parsed = packet.parsed, let route = routes[Route(parsed)] else { return mtu }
         return now.milliseconds(since: route.since) < 20 ? mtu : route.mtu
     }
 
     /// The kernel lets nothing of its own leave that is longer than the route takes.
     private func fitsRoute(_ packet: WirePacket, isOurs: Bool) -> Bool {
-        guard let parsed = packet.parsed, let route = routes[parsed.destination.address] else { return true }
+        guard let parsed = packet.parsed, let route = routes[Route(parsed)] else { return true }
         let length = packet.segmentSize.map { parsed.payload.lowerBound + $0 } ?? packet.bytes.count
         if length > route.mtu, isOurs, packet.segmentSize == nil {
             violations.append("a verdict of \(length) bytes where the route takes \(route.mtu)")
@@ -280,10 +288,13 @@ public final class SimulatedHost {
         network.trace.note(network.time, "\(name) <K path MTU \(told)")
         // Linux takes no notice, or allows fragmentation, below these.
         guard told >= (error.isIPv6 ? 1280 : 552) else { return }
-        let remote = error.destination.address
-        guard told < routes[remote]?.mtu ?? mtu else { return }
-        routes[remote] = (told, now)
-        for (tuple, socket) in sockets where tuple.remote.address == remote { socket.reducePath(to: told, now: now) }
+        let route = Route(local: error.source.address, remote: error.destination.address)
+        guard told < routes[route]?.mtu ?? mtu else { return }
+        routes[route] = (told, now)
+        for (tuple, socket) in sockets
+        where Route(local: tuple.local.address, remote: tuple.remote.address) == route {
+            socket.reducePath(to: told, now: now)
+        }
     }
 
     // MARK: The kernel's side
@@ -319,5 +330,11 @@ public final class SimulatedHost {
             flags: isAck ? [.rst] : [.rst, .ack], window: 0)
         let bytes = PacketBuilder.packet(from: tuple.local, to: tuple.remote, header, checksum: .leftToKernel)
         sendFromKernel(WirePacket(bytes, hasPartialChecksum: true))
+    }
+}
+
+extension SimulatedHost.Route {
+    fileprivate init(_ packet: TCPPacket) {
+        self.init(local: packet.source.address, remote: packet.destination.address)
     }
 }

@@ -37,8 +37,7 @@ final class Wire {
             queue.advance(to: Self.now())
             left.flush()
             right.flush()
-            let timeout = queue.nextTime.map { max(0, $0 - Self.now()) } ?? -1
-            let ready = unsafe packet_socket_wait([left.descriptor, right.descriptor, 0], 3, timeout)
+            let ready = unsafe packet_socket_wait([left.descriptor, right.descriptor, 0], 3, timeout())
             guard ready >= 0 else { break }
             if ready & 1 != 0 { take(from: left, .toRight) }
             if ready & 2 != 0 { take(from: right, .toLeft) }
@@ -47,6 +46,15 @@ final class Wire {
         left.flush()
         right.flush()
         say(counters())
+    }
+
+    /// Nanoseconds until something is due. Where much is on its way a few packets leave together, at most so much late:
+    /// a system call for each would cost more than the packet.
+    private func timeout() -> Int64 {
+        guard let next = queue.nextTime else { return -1 }
+        let least: Int64 = queue.count > 16 ? 40_000 : 0
+        let left = next - Self.now()
+        return left <= 0 ? 0 : max(least, left)
     }
 
     /// A few batches, so that the other direction and what is due get their turn.
@@ -131,8 +139,10 @@ final class Wire {
 }
 
 extension WirePacket {
-    /// Whether this is no IP packet of the hosts' traffic but ARP or IPv6 neighbour discovery (RFC 4861).
+    /// Whether this is no IP packet of the hosts' traffic but ARP, IPv6 neighbour discovery (RFC 4861) or a multicast
+    /// report.
     fileprivate var isLinkControl: Bool {
+        guard link.destination >> 40 & 1 == 0 else { return true }
         switch link.type {
         case 0x0800: return bytes.count < 20
         case 0x86dd:

@@ -63,7 +63,8 @@ extension KernelTCP {
         let options = options(mapping: data.isEmpty ? nil : mapping, now: now)
         let segment = mss - options.paddedCount
         var flags: TCPFlags = [.ack]
-        if data.upperBound == writeEnd || random.chance(0.1) { flags.insert(.psh) }
+        // The end of a write may be anywhere, but not where a segment is cut out of its middle to be sent again.
+        if data.upperBound == writeEnd || (range.upperBound == sndNxt && random.chance(0.1)) { flags.insert(.psh) }
         if range.upperBound > writeEnd { flags.insert(.fin) }
         send(
             at: range.lowerBound, flags: flags, options: options, stream.bytes(data), now,
