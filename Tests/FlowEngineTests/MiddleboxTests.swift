@@ -130,20 +130,4 @@ import Testing
         #expect(third?.options.contains(TCPOptionKind.mptcp) == false)
         #expect(pair.serverReport?.state == .encrypted)
     }
-
-    /// The server's kernel fell back and only acknowledges. One such acknowledgement may be its engine's, ahead of the kernel's.
-    @Test func acknowledgementsWithoutMPTCPReachTheKernelInTime() {
-        let pair = Pair()
-        Multipath(pair).connect()
-        pair.clientSends(1001, 5001, [.ack, .psh], Multipath.timestamps + Multipath.dss, [1, 2, 3])
-        pair.settle()
-        _ = pair.client.takeKernel()
-        pair.serverSends(5001, 1004, .ack, Multipath.timestamps)
-        pair.settle()
-        #expect(pair.client.takeKernel().isEmpty)
-        pair.client.advance(milliseconds: 300)
-        pair.serverSends(5001, 1004, .ack, Multipath.timestamps)
-        pair.settle()
-        #expect(pair.client.takeKernel().last?.acknowledgment == 1004)
-    }
 }
