@@ -5,19 +5,12 @@ import socket
 import struct
 import time
 
-from pair import PATTERN, case, in_thread, outcome, read_pattern, received, send_pattern, state, until
+from pair import PATTERN, case, has_ended, in_thread, outcome, read_pattern, received, send_pattern, state, until
 
 CASES = []
 case = functools.partial(case, CASES)
 FIN = ("--tcp-flags", "FIN", "FIN")
 RST = ("--tcp-flags", "RST", "RST")
-
-
-def has_ended(sock, what=select.POLLRDHUP):
-    """The end of file, or an error, has arrived, read or not."""
-    poll = select.poll()
-    poll.register(sock, what)
-    return any(events & what for _, events in poll.poll(0))
 
 
 @case()

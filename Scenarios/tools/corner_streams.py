@@ -10,7 +10,7 @@ import termios
 import threading
 import time
 
-from pair import PATTERN, case, in_thread, outcome, read_pattern, received, send_pattern, together, until
+from pair import PATTERN, case, has_ended, in_thread, outcome, read_pattern, received, send_pattern, together, until
 
 CASES = []
 case = functools.partial(case, CASES)
@@ -106,7 +106,7 @@ def urgent_last(w):
         c.send(b"a" * sent)
         c.send(b"!", socket.MSG_OOB)
         c.shutdown(socket.SHUT_WR)
-        until(lambda: received(s) >= sent + 1)
+        until(lambda: received(s) >= sent + 1 and has_ended(s))
         heard(w, s, False)
 
 

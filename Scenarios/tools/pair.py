@@ -6,6 +6,7 @@ import ctypes
 import errno
 import itertools
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -49,6 +50,13 @@ def until(condition, seconds=10.0, pause=0.01):
 
 def state(sock):
     return STATES[sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[0]]
+
+
+def has_ended(sock, what=select.POLLRDHUP):
+    """The end of file, or an error, has arrived, read or not."""
+    poll = select.poll()
+    poll.register(sock, what)
+    return any(events & what for _, events in poll.poll(0))
 
 
 def received(sock):
