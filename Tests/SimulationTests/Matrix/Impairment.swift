@@ -29,6 +29,8 @@ struct Impairment: Sendable, CustomTestStringConvertible {
     var losesPackets = false
     /// Urgent pointers survive.
     var keepsUrgent = true
+    /// Rows that plain TCP does not survive, or by chance only.
+    var skips: Set<String> = []
     var adapt: @Sendable (inout Simulation.Setup, inout SeededRandom) -> Void = { _, _ in }
 
     var testDescription: String { name }
@@ -98,7 +100,9 @@ struct Impairment: Sendable, CustomTestStringConvertible {
         planned("lost-fin", toServer: [.fin(times: 2)], toClient: [.fin(times: 2)]),
         both("proxy-ack", "proxy-ack", losesPackets: true, keepsUrgent: false),
         Impairment(
-            name: "syn-proxy", expectation: .plain, toServer: "syn-proxy=500", losesPackets: true, keepsUrgent: false),
+            name: "syn-proxy", expectation: .plain, toServer: "syn-proxy=500", losesPackets: true, keepsUrgent: false,
+            // Without timestamps TIME-WAIT yields by chance, and the proxy keeps its answer to itself.
+            skips: ["reuse"]),
         Impairment(name: "strip-eno-syn", expectation: .plain, toServer: "strip-eno=syn", toClient: "strip-eno=syn"),
         both("strip-eno-synack", "strip-eno=synack", .plain),
         both("strip-eno-ack", "strip-eno=ack", .ends, losesPackets: true),

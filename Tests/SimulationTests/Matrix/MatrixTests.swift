@@ -18,6 +18,7 @@ import Testing
     static let columns = Impairment.all.filter { wanted.column == nil || $0.name == wanted.column }
 
     @Test(arguments: rows, columns) func matrix(_ scenario: Scenario, _ impairment: Impairment) async {
+        guard !impairment.skips.contains(scenario.name) else { return }
         let name = "\(scenario.name) x \(impairment.name)"
         await Runs.each(Runs.whole(30), "matrix", cell: name) { seed, trace in
             let run = MatrixRun(scenario, impairment, seed: seed, hasEngines: true, trace: trace)
