@@ -31,9 +31,10 @@ struct PacketLoop: ~Copyable {
     /// An IPv6 packet with all TCP options and no data.
     private static let smallest = 100
 
-    /// Datagrams taken from a queue before timers and the other queues get their turn. Strangers get a quarter of it while
-    /// others wait.
+    /// Datagrams taken from a queue before timers and the other queues get their turn.
     private static let budget = 64
+    /// Datagrams of others before the main queue has another turn.
+    private static let strangersInTurn = 4
 
     init(
         engine: consuming Engine, executor: consuming ActionExecutor<LiveKernel>,
@@ -91,8 +92,9 @@ struct PacketLoop: ~Copyable {
 
 extension PacketLoop {
     private mutating func drain(_ source: LiveKernel.Source) throws(SystemCallError) {
-        let isUrgent = source == .main || !poller.isReady(LiveKernel.Source.main.rawValue)
-        for _ in 0..<(isUrgent ? Self.budget : Self.budget / 4) {
+        for index in 0..<Self.budget {
+            // A stranger's packet may cost a key exchange.
+            if source != .main, index % Self.strangersInTurn == 0 { try drain(.main) }
             guard try executor.kernel.receive(from: source, into: &buffer) else { break }
             for packet in buffer.packets { handle(packet) }
         }
