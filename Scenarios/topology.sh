@@ -198,8 +198,17 @@ narrow() {
     on "$router" ip -6 route change "fd72:$n::/64" dev tob metric 256 mtu "$mtu"
 }
 
-# forget_paths: what the kernels of a and b have learned of path MTUs.
-forget_paths() { local host; for host in a b; do on "$host" ip route flush cache; on "$host" ip -6 route flush cache; done; }
+# forget_paths: what the kernels of a and b have learned of path MTUs. (`ip -6 route flush cache` leaves some; they go with their route.)
+forget_paths() {
+    local host route
+    for host in a b; do
+        on "$host" ip route flush cache
+        on "$host" ip -6 route show table all | grep ' via ' | while read -r -a route; do
+            on "$host" ip -6 route del "${route[@]}"
+            on "$host" ip -6 route add "${route[@]}"
+        done
+    done
+}
 
 # count_of HOST NAME: a counter of that host's kernel, by the name nstat has for it.
 count_of() { on "$1" nstat -asz "$2" | awk -v name="$2" '$1 == name { print $2 }'; }

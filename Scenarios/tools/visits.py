@@ -5,6 +5,7 @@ visit: COUNT connections, each with one request, in AT-ONCE processes; the last 
 crowd: COUNT connections at once, ROUNDS requests on each of them; the last line is `crowd N answers N failed N seconds S`.
 """
 import collections
+import errno
 import multiprocessing
 import selectors
 import socket
@@ -67,10 +68,20 @@ def listen(port):
 
 
 def connected(address, port):
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, protocol)
-    sock.settimeout(30)
-    sock.connect((address, port))
-    return sock
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for _ in range(100):
+        sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+        sock.settimeout(30)
+        try:
+            sock.connect((address, port))
+            return sock
+        except OSError as error:
+            sock.close()
+            # Every port is in TIME-WAIT, and too young to be used again.
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            time.sleep(0.01)
+    raise OSError(errno.EADDRNOTAVAIL, "no port")
 
 
 def ask(sock, number):
