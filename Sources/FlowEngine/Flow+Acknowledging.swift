@@ -53,8 +53,10 @@ extension Flow {
 
     /// Whether the kernel's acknowledgement of only a part of what has just been released to it need not leave: the next one
     /// follows at once. The sender would take what this one leaves out for lost, and repeat it.
+    ///
+    /// None follows the one that a reset provokes which the kernel did not take (RFC 5961 section 3.2): it has to leave.
     func isIntermediate(_ packet: TCPPacket, _ options: borrowing TCPOptions) -> Bool {
-        guard receive.acknowledgedK < receive.releasedK, !needsENO, !options.contains(TCPOptionKind.sack),
+        guard !isReset, receive.acknowledgedK < receive.releasedK, !needsENO, !options.contains(TCPOptionKind.sack),
             packet.flags.subtracting([.ack, .psh]).isEmpty, options.isMPTCPAcknowledgementOrNone
         else { return false }
         return outOrigin.offset(of: packet.sequence, near: send.queuedK) >= send.nextK
