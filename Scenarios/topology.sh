@@ -56,8 +56,8 @@ wired_link() {
     ip link add "$6" netns "$prefix-$5" type veth peer name right netns "$prefix-$wire"
     for device in left right; do ip -n "$prefix-$wire" link set "$device" mtu 65535 up; done
     # What travels are segments with finished checksums, as on a real wire. The stacks still make super-packets.
-    on "$1" ethtool -K "$2" tso off gro off tx off >/dev/null 2>&1
-    on "$5" ethtool -K "$6" tso off gro off tx off >/dev/null 2>&1
+    on "$1" ethtool -K "$2" tso off gro off tx off >"$tmp/ethtool" 2>&1 && on "$5" ethtool -K "$6" tso off gro off tx off >"$tmp/ethtool" 2>&1 ||
+        { not_ok "offloads are off: $(<"$tmp/ethtool")"; exit 1; }
     address "$1" "$2" "$3" "$4"
     address "$5" "$6" "$7" "$8"
     wire_start "$9"
@@ -198,8 +198,17 @@ narrow() {
     on "$router" ip -6 route change "fd72:$n::/64" dev tob metric 256 mtu "$mtu"
 }
 
-# forget_paths: what the kernels of a and b have learned of path MTUs.
-forget_paths() { local host; for host in a b; do on "$host" ip route flush cache; on "$host" ip -6 route flush cache; done; }
+# forget_paths: what the kernels of a and b have learned of path MTUs. (`ip -6 route flush cache` leaves some; they go with their route.)
+forget_paths() {
+    local host route
+    for host in a b; do
+        on "$host" ip route flush cache
+        on "$host" ip -6 route show table all | grep ' via ' | while read -r -a route; do
+            on "$host" ip -6 route del "${route[@]}"
+            on "$host" ip -6 route add "${route[@]}"
+        done
+    done
+}
 
 # count_of HOST NAME: a counter of that host's kernel, by the name nstat has for it.
 count_of() { on "$1" nstat -asz "$2" | awk -v name="$2" '$1 == name { print $2 }'; }

@@ -12,7 +12,8 @@ extension DeviceKind {
         DeviceKind("loss=CHANCE", "packets are lost, each for itself") { reader throws(PathSpecificationError) in
             .loss(try reader.chance())
         },
-        DeviceKind("burst=CHANCE:N", "a run of about N is lost, a pause ends it") { reader throws(PathSpecificationError) in
+        DeviceKind("burst=CHANCE:N", "a run of about N is lost, a pause ends it") {
+            reader throws(PathSpecificationError) in
             let (chance, run) = try reader.pair()
             return .burst(try chance.chance(), run: Double(try run.number(1...100_000)))
         },

@@ -15,8 +15,8 @@ struct Report {
 /// How many runs there are, and with which seeds.
 ///
 /// `TCPCRYPT_RUNS` scales their number (1 is the default: about a minute on four cores, a twentieth of the runs in a debug
-/// build), `TCPCRYPT_START` is the first seed (0), `TCPCRYPT_SEED` runs one seed only, and `TCPCRYPT_TRACE=1` prints the
-/// packets of a run that failed.
+/// build), `TCPCRYPT_START` is the first seed (0), `TCPCRYPT_SEED` runs one seed only, `TCPCRYPT_CELL='up x loss-3'` chooses
+/// among the table's cells, and `TCPCRYPT_TRACE=1` prints the packets of a run that failed.
 enum Runs {
     private static let environment = ProcessInfo.processInfo.environment
     private static let scale = environment["TCPCRYPT_RUNS"].flatMap(Double.init) ?? defaultScale

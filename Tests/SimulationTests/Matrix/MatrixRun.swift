@@ -162,6 +162,7 @@ final class MatrixRun {
     private func encryptionFailures(_ excuses: Set<FallbackReason>) -> [String] {
         guard isWhole else { return [] }
         var excuses = excuses
+        if scenario.mayCostSYN { excuses.formUnion(Impairment.lostSYN) }
         // An MP_CAPABLE SYN carries ENO to a stranger the first time only, and joins follow their connection.
         if pair != nil, impairment.losesPackets {
             excuses.formUnion(Impairment.lostSYN.union([.plainMPTCPConnection]))
