@@ -38,10 +38,12 @@ def main():
 
     def judge(job):
         number, function, kind, version = job
-        began, said = time.monotonic(), []
+        said, seconds = [], []
         for base in PLAIN, ENCRYPTED:
+            began = time.monotonic()
             said.append(pair.World(prefix, book, kind, version, base + number).run(function))
-        return said, time.monotonic() - began
+            seconds.append(f"{time.monotonic() - began:.1f} s")
+        return said, " and ".join(seconds)
 
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("CORNERS_AT_ONCE", "16"))) as pool:
@@ -55,7 +57,7 @@ def main():
         name = f"{kind} IPv{version}: {function.__doc__}"
         print("ok -" if good else "not ok -", name, flush=True)
         if not good or "CORNERS_SHOW" in os.environ:
-            print(f"#   {seconds:.1f} s; {function.__name__} at ports {PLAIN + number} and {ENCRYPTED + number}")
+            print(f"#   {seconds}; {function.__name__} at ports {PLAIN + number} and {ENCRYPTED + number}")
             # From where they begin to differ.
             first = next((index for index, both in enumerate(zip(plain, encrypted)) if both[0] != both[1]), 0)
             for what, lines in ("plain", plain), ("encrypted", encrypted):

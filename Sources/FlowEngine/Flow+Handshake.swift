@@ -136,10 +136,13 @@ extension Flow {
     ///
     /// What was told is not taken back, and repeated acknowledgements tell the same.
     func kernelWindow(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
+        let segment = max(1, segmentLimit(Self.usualOptions))
         let offered = Int(field) << header.remoteScale
+        guard send.largestWindow >= Self.narrowWindow * segment else {
+            return offered > Frame.overhead ? field : min(field, 1)
+        }
         if acknowledged + offered > header.toldEdge.w {
             let room = max(0, acknowledged + offered - send.nextW)
-            let segment = max(1, segmentLimit(Self.usualOptions))
             let data = room - (room + segment - 1) / segment * Frame.overhead
             header.toldEdge = (acknowledged + offered, max(header.toldEdge.k, send.nextK + max(0, data)))
         }
@@ -148,6 +151,9 @@ extension Flow {
         return max(min(field, 1), UInt16(clamping: max(0, told) >> header.remoteScale))
     }
 
+    /// A peer that never offers more segments than this has a window of which a kernel waits for half before it sends (RFC 1122
+    /// section 4.2.3.4): told a little less than half, it would wait for its timer each time.
+    private static let narrowWindow = 2
     /// Timestamps, aligned.
     private static let usualOptions = 12
 }

@@ -189,6 +189,30 @@ final class Pair {
         #expect(seen.acknowledgment == 5101)
     }
 
+    /// A kernel sends when the window is open by half: of a very small one frames may not be subtracted, or it would wait each time.
+    @Test func halfOfASmallWindowIsHalf() throws {
+        let pair = Pair()
+        let small = {
+            (host: TestHost, from: Endpoint, to: Endpoint, seq: UInt32, ack: UInt32, flags: TCPFlags, window: UInt16) in
+            let options: [UInt8] = flags.contains(.syn) ? mss : []
+            let segment = TestSegment(
+                source: from, destination: to, sequence: seq, acknowledgment: ack, flags: flags, window: window,
+                options: options)
+            host.feed(segment.bytes, .outbound)
+            pair.settle()
+        }
+        small(pair.client, pair.a, pair.b, 1000, 0, .syn, 1152)
+        small(pair.server, pair.b, pair.a, 5000, 1001, [.syn, .ack], 1152)
+        small(pair.client, pair.a, pair.b, 1001, 5001, .ack, 1152)
+        for round in 0..<4 as Range<UInt32> {
+            pair.clientSends(1001 + round * 500, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 500))
+            pair.settle()
+            _ = pair.client.takeKernel()
+            small(pair.server, pair.b, pair.a, 5001, 1501 + round * 500, .ack, 576)
+        }
+        #expect(try #require(pair.client.takeKernel().last).packet.window == 576)
+    }
+
     @Test func resetReachesTheOtherKernelExactly() {
         let pair = Pair()
         pair.connect()
