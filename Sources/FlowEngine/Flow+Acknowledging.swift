@@ -34,6 +34,36 @@ struct OutOfOrderAcknowledgements: Sendable {
     }
 }
 
+/// How late packets are that others have overtaken: holes that close by themselves, before a repetition could.
+///
+/// With timestamps a sender finds out itself that it repeated something for nothing, and becomes more patient (RFC 8985 section 6.2);
+/// subflows that resume have none, for want of room. To them holes are told late where packets are late.
+struct Lateness: Sendable {
+    private var hole: (w: Int, since: Instant)?
+    /// In nanoseconds; 0 where nothing has been late.
+    private(set) var most: Int64 = 0
+
+    private static let longest: Int64 = 10_000_000
+
+    /// Notes where the first hole begins now, in W; nil where there is none.
+    mutating func note(hole w: Int?, _ now: Instant, roundTrip: Int64) {
+        guard w != hole?.w else { return }
+        if let since = hole?.since.nanoseconds {
+            let age = now.nanoseconds - since
+            // A repetition takes a round trip.
+            most = age < roundTrip / 4 * 3 ? max(most, age) : most - most / 8
+        }
+        hole = w.map { ($0, now) }
+    }
+
+    /// When the first hole may be told of, if that is later than now.
+    func patience(_ now: Instant, roundTrip: Int64) -> Instant? {
+        guard most > 0, let hole else { return nil }
+        let end = hole.since.nanoseconds + min(most + most / 4, roundTrip / 4, Self.longest)
+        return end > now.nanoseconds ? Instant(nanoseconds: end) : nil
+    }
+}
+
 /// Acknowledgements of what is held.
 extension Flow {
     /// Tells the sender of a packet that arrived behind a hole, as the kernel would: the first few times at once, then of several
@@ -44,6 +74,10 @@ extension Flow {
         _ segment: Segment, duplicate: Range<Int>?, _ now: Instant, _ output: inout Output
     ) {
         if duplicate == nil {
+            if !header.usesTimestamps, let end = lateness.patience(now, roundTrip: roundTrip) {
+                sackDeadline = sackDeadline ?? end
+                return
+            }
             let isAnswered = askForAcknowledgement(now, &output)
             let isDue = outOfOrder.isDue(at: currentAckW, changes: receive.held.blockChanges)
             guard isDue, !isAnswered else { return armSACKTimer(now) }

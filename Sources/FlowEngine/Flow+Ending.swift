@@ -16,6 +16,8 @@ enum FlowTime {
     /// How long an acknowledgement of what arrived out of order may wait for more of it, in nanoseconds; less where the round
     /// trip is short, as in Linux (`tcp_comp_sack_delay_ns`).
     static let mostSACKDelay: Int64 = 1_000_000
+    /// A round trip, in nanoseconds, over which frames are short from the beginning.
+    static let longPath: Int64 = 5_000_000
     /// How long a retransmission makes frames short.
     static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200

@@ -5,11 +5,12 @@ import Tcpcrypt
 ///
 /// Nothing of a frame counts before all of it has arrived. Where packets get lost that costs: the pieces in front of a missing one
 /// stay unacknowledged, the sender takes them for lost and repeats them, and repeats them again when that changes nothing.
-/// So while the local kernel has something to repeat, every segment carries a frame of its own, as TCP's segments do.
+/// So where packets may get lost, every segment carries a frame of its own, as TCP's segments do: on long paths, and while the local
+/// kernel has something to repeat. On short ones frames are long, for the sake of speed.
 extension Flow {
-    /// Whether the local kernel repeated something lately.
-    func isLossy(_ now: Instant) -> Bool {
-        lastRepetition.map { now.milliseconds(since: $0) < FlowTime.lossy } ?? false
+    /// Whether the path is long, or the local kernel repeated something lately.
+    func wantsShortFrames(_ now: Instant) -> Bool {
+        roundTrip >= FlowTime.longPath || lastRepetition.map { now.milliseconds(since: $0) < FlowTime.lossy } ?? false
     }
 
     /// Notes data of the kernel's that was sent before.
@@ -25,7 +26,7 @@ extension Flow {
     ///   - superPacket: bytes of data in the super-packet that carries it, 0 where there is none.
     func frameLimit(optionCount: Int, superPacket: Int, _ now: Instant) -> Int {
         let largest = host.configuration.maximumFrameData
-        guard isLossy(now) else { return largest }
+        guard wantsShortFrames(now) else { return largest }
         let segment = cutLimit(optionCount)
         // The kernel cuts a super-packet by the MSS it was told, which leaves room for a frame's overhead.
         let isCutByKernel = superPacket > Self.mostCut * segment
@@ -37,7 +38,7 @@ extension Flow {
     ///
     /// Not where the kernel tries how long its segments may be (RFC 4821): nobody tells how long they are in a super-packet.
     func cutsSuperPacket(_ w: Range<Int>, segment: Int, _ arrival: Arrival) -> Bool {
-        arrival.metadata.isGSO && !host.kernelProbesPaths && isLossy(arrival.now)
+        arrival.metadata.isGSO && !host.kernelProbesPaths && wantsShortFrames(arrival.now)
             && w.count <= (Self.mostCut + 1) * segment
     }
 

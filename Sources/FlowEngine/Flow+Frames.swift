@@ -185,6 +185,8 @@ extension Flow {
         let dropped = receive.hold(
             HeldPacket(id: arrival.metadata.id, bytes: bytes.array(), packet: arrival.packet, w: segment.w))
         for packet in dropped { giveUp(packet, &output) }
+        lateness.note(
+            hole: receive.held.hole(from: receive.contiguousW), arrival.now, roundTrip: roundTrip)
         heldDeadline = heldDeadline ?? arrival.now.adding(milliseconds: patienceWithHeld)
         let isBeyondHole = segment.w.lowerBound > before
         if receive.contiguousW > before || segment.w.lowerBound <= receive.nextW {

@@ -97,6 +97,7 @@ final class Flow {
     var needsENO = false
     var ackOwed = false
     var outOfOrder = OutOfOrderAcknowledgements()
+    var lateness = Lateness()
     /// When what arrived out of order has to be told at the latest.
     var sackDeadline: Instant?
 

@@ -49,6 +49,8 @@ struct HeldPackets: Sendable {
 
     var isEmpty: Bool { packets.isEmpty }
     var hasHole: Bool { ranges.count > 1 }
+    /// `w`, up to which everything is here, if something lies beyond it.
+    func hole(from w: Int) -> Int? { ranges.last.flatMap { $0.upperBound > w ? w : nil } }
     var count: Int { packets.count }
 
     // MARK: What is here
