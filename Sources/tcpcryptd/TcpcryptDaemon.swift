@@ -37,6 +37,10 @@ struct TcpcryptDaemon: AsyncParsableCommand {
             complain("\(error)")
             throw ExitCode(1)
         }
+        // Everything is undone. What `exit` would still do, destructors and OpenSSL's own end, races with threads that are about
+        // to end.
+        unsafe fflush(nil)
+        _exit(0)
     }
 
     private static let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")

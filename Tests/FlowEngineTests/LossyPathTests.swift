@@ -48,6 +48,21 @@ import Testing
         #expect(Self.superPacket(pair, 1001 + 8 * 1440, segments: 4).count == 1)
     }
 
+    /// Over a long path frames are short before anything is lost.
+    @Test func aLongPathHasShortFrames() {
+        for (milliseconds, packets) in [(1 as Int64, 1), (20, 4)] {
+            let pair = Pair()
+            pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2])
+            pair.settle()
+            for host in [pair.client, pair.server] { host.advance(milliseconds: milliseconds) }
+            pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2])
+            pair.settle()
+            pair.clientSends(1001, 5001, .ack)
+            pair.settle()
+            #expect(Self.superPacket(pair, 1001, segments: 4).count == packets)
+        }
+    }
+
     @Test func aLongSuperPacketStaysOne() throws {
         let pair = Self.connected()
         pair.clientSends(1001, 5001, .ack, [], Self.data(1440))
@@ -172,5 +187,57 @@ import Testing
         let dataAcknowledgement: [UInt8] = [30, 8, 0x20, 1, 0, 0, 0, 9]
         pair.serverSends(5001, 4001, .ack, dataAcknowledgement)
         #expect(pair.server.takeWire().isEmpty)
+    }
+
+    // MARK: Late packets
+
+    private static func time(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: 0).adding(milliseconds: milliseconds) }
+
+    /// A hole that closes before a repetition can have come was no loss; the next ones are told that much later, and a bit.
+    @Test func holesOfALatePathAreToldLate() {
+        let roundTrip: Int64 = 50_000_000
+        var lateness = Lateness()
+        lateness.note(hole: 1000, Self.time(0), roundTrip: roundTrip)
+        #expect(lateness.patience(Self.time(0), roundTrip: roundTrip) == nil)
+        lateness.note(hole: nil, Self.time(4), roundTrip: roundTrip)
+        #expect(lateness.most == 4_000_000)
+        lateness.note(hole: 9000, Self.time(10), roundTrip: roundTrip)
+        #expect(lateness.patience(Self.time(11), roundTrip: roundTrip) == Self.time(15))
+        #expect(lateness.patience(Self.time(15), roundTrip: roundTrip) == nil)
+        // No longer than a quarter of the round trip.
+        #expect(lateness.patience(Self.time(11), roundTrip: 8_000_000) == Self.time(12))
+        // What took a repetition was lost: after some of these patience ends.
+        for index in 1...30 as ClosedRange<Int64> {
+            lateness.note(hole: Int(10_000 * index), Self.time(100 * index), roundTrip: roundTrip)
+        }
+        #expect(lateness.most < 200_000)
+    }
+
+    /// Without timestamps, which a resumed MPTCP subflow has no room for, nobody else would see that a packet is only late.
+    @Test func aLatePacketIsNotReportedMissing() {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2])
+        pair.settle()
+        for host in [pair.client, pair.server] { host.advance(milliseconds: 40) }
+        pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2])
+        pair.settle()
+        for host in [pair.client, pair.server] { host.advance(milliseconds: 40) }
+        pair.clientSends(1001, 5001, .ack)
+        pair.settle()
+        for index in 0..<4 as Range<UInt32> { pair.clientSends(1001 + 1000 * index, 5001, .ack, [], Self.data(1000)) }
+        let packets = pair.client.takeWire()
+        _ = pair.server.takeWire()
+        pair.server.feed(packets[1], .inbound)
+        #expect(pair.server.takeWire().count == 1)
+        pair.server.advance(milliseconds: 4)
+        pair.server.feed(packets[0], .inbound)
+        pair.serverSends(5001, 3001, .ack)
+        _ = pair.server.takeWire()
+        // The next one is given time.
+        pair.server.feed(packets[3], .inbound)
+        pair.server.advance(milliseconds: 3)
+        #expect(pair.server.takeWire().isEmpty)
+        pair.server.advance(milliseconds: 3)
+        #expect(pair.server.takeSeen().last?.options.sackBlocks.count == 1)
     }
 }
