@@ -39,7 +39,7 @@ struct TcpcryptDaemon: AsyncParsableCommand {
         }
         // Everything is undone. What `exit` would still do, destructors and OpenSSL's own end, races with threads that are about
         // to end.
-        unsafe fflush(nil)
+        fflush(nil)
         _exit(0)
     }
 
