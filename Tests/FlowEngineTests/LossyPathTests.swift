@@ -191,7 +191,9 @@ import Testing
 
     // MARK: Late packets
 
-    private static func time(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: 0).adding(milliseconds: milliseconds) }
+    private static func time(_ milliseconds: Int64) -> Instant {
+        Instant(nanoseconds: 0).adding(milliseconds: milliseconds)
+    }
 
     /// A hole that closes before a repetition can have come was no loss; the next ones are told that much later, and a bit.
     @Test func holesOfALatePathAreToldLate() {
