@@ -355,7 +355,9 @@ def keep_alive(w):
     w.say("probes", probes.met(3))
     w.lift(probes)
     w.exchange(c, s)
+    # Both ways: whoever gives up first would tell the other by a reset.
     cut = w.rule(*w.to_b())
+    w.rule(*w.to_a())
     began = time.monotonic()
     w.patience(c)
     w.say(outcome(c.recv, 10), cut.met(2), "in time", time.monotonic() - began < 10)

@@ -15,6 +15,8 @@ QUEUE_SEQ, REPAIR, REPAIR_QUEUE = 21, 19, 20
 @case()
 def refused(w):
     """nobody listens: refused at once"""
+    # Neighbours get to know each other.
+    w.exchange(*w.pair(port=30000 + w.port))
     began = time.monotonic()
     c = w.client()
     w.say(outcome(c.connect, (w.address["b"], w.port)), "at once", time.monotonic() - began < 1)

@@ -40,6 +40,30 @@ enum FlowTime {
     static let idleBeforeReconcile: Int64 = 60_000
 }
 
+/// Whether the peer has gone: a reset of its came that was not at exactly the place it should have been.
+struct Doubt: Sendable {
+    /// When it came.
+    let since: Instant
+    /// When to ask again.
+    private(set) var due: Instant
+    private var questions = 0
+
+    private static let mostQuestions = 5
+    private static let between: Int64 = 1_000
+
+    init(_ now: Instant) {
+        since = now
+        due = now.adding(milliseconds: Self.between)
+    }
+
+    /// Notes a question; whether there is to be another one.
+    mutating func next() -> Bool {
+        questions += 1
+        due = due.adding(milliseconds: Self.between)
+        return questions < Self.mostQuestions
+    }
+}
+
 /// Resets, aborts and what time does to a flow.
 extension Flow {
     // MARK: Resets
@@ -76,7 +100,10 @@ extension Flow {
         let w = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let isExact = w == receive.nextW || w == receive.contiguousW || w == currentAckW
         guard isExact else {
-            if isInWindow(w) { challenge(arrival.now, &output) }
+            if isInWindow(w) {
+                challenge(arrival.now, &output)
+                doubt = doubt ?? Doubt(arrival.now)
+            }
             return drop(arrival.metadata.id, &output)
         }
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
@@ -108,6 +135,7 @@ extension Flow {
         progressDeadline = nil
         redeliveryDeadline = nil
         sackDeadline = nil
+        doubt = nil
         heldDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
@@ -118,6 +146,17 @@ extension Flow {
         if let last = lastChallenge, now.milliseconds(since: last) < FlowTime.betweenChallenges { return }
         lastChallenge = now
         injectAck(now: now, &output)
+    }
+
+    /// A reset came that may have been meant, and the peer has said nothing since: it is asked again, for neither the question nor
+    /// the reset that would answer it need have arrived.
+    func doubtDue(_ now: Instant, _ output: inout Output) {
+        guard var current = doubt, phase == .encrypted || phase == .keyExchange, !isReset, lastHeard <= current.since else {
+            doubt = nil
+            return
+        }
+        injectAck(now: now, &output)
+        doubt = current.next() ? current : nil
     }
 
     // MARK: Aborts
@@ -139,6 +178,7 @@ extension Flow {
         progressDeadline = nil
         redeliveryDeadline = nil
         sackDeadline = nil
+        doubt = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -247,6 +287,7 @@ extension Flow {
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
         if let due = sackDeadline, due <= now { sackDue(now, &output) }
+        if let due = doubt?.due, due <= now { doubtDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         return true

@@ -117,6 +117,7 @@ final class Flow {
     var engineDeadline: Instant?
     var engineRetries = 0
     var progressDeadline: Instant?
+    var doubt: Doubt?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
     /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
@@ -179,6 +180,7 @@ final class Flow {
         var next = Self.earlier(engineDeadline, progressDeadline)
         next = Self.earlier(next, redeliveryDeadline)
         next = Self.earlier(next, sackDeadline)
+        next = Self.earlier(next, doubt?.due)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
         return Self.earlier(next, removalDeadline)
