@@ -382,9 +382,9 @@ extension Flow {
         }
         // Where somebody forges, what is held may be forged too, and is not to be acknowledged before the sender has repeated it.
         let isSuspicious = lastFailure.map { now.milliseconds(since: $0) < FlowTime.suspicion } ?? false
-        // A sender whose window is the limit has more to send: full segments, none of them the last of a write. What looks like
+        // A sender whose window is the limit has more to send: segments that are not the last of a write. What looks like
         // the end of something is whole in the sender's eyes; if its length was forged on the way, both ends would wait for ever.
-        let looksLast = receive.held.looksLast(endingAt: receive.contiguousW, fullSize: header.wireMSS / 2)
+        let looksLast = receive.held.looksLast(endingAt: receive.contiguousW)
         let patience = isSuspicious || looksLast ? FlowTime.suspiciousProgress : FlowTime.leastProgress
         progressDeadline = now.adding(milliseconds: max(patience, roundTrip / 1_000_000))
     }

@@ -101,11 +101,12 @@ struct HeldPackets: Sendable {
         return index < packets.count ? min(w, packets[index].w.lowerBound) : w
     }
 
-    /// Whether what ends at `w` seems to be the last that the sender has.
-    func looksLast(endingAt w: Int, fullSize: Int) -> Bool {
+    /// Whether what ends at `w` seems to be the last that the sender has. (Its size tells nothing: after path MTU probing a small
+    /// segment is a full one.)
+    func looksLast(endingAt w: Int) -> Bool {
         let index = packets.firstIndexSorted { $0.w.upperBound >= w }
         guard index < packets.count, packets[index].w.upperBound == w else { return false }
-        return packets[index].packet.flags.contains(.psh) || packets[index].w.count < fullSize
+        return packets[index].packet.flags.contains(.psh)
     }
 
     // MARK: In and out
