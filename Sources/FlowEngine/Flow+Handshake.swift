@@ -159,10 +159,11 @@ extension Flow {
 }
 
 extension HeaderMemory {
-    /// Three quarters of what the kernel offers: packets that came through a queue take about twice the memory it reckons with, and
-    /// a receiver of MPTCP that runs out of it before a hole is filled comes to a stop. With half of it the kernel would never offer
-    /// more: it doubles what a round trip brought. That of the SYN is cut as well, so that the right edge does not move back.
-    static func frugalWindow(_ window: UInt16) -> UInt16 { window - window / 4 }
+    /// Five eighths of what the kernel offers: packets that came through a queue take nearly twice the memory it reckons with, and a
+    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop (measured: with three quarters 1 download in 50).
+    /// With half of it the kernel would never offer more: it doubles what a round trip brought. That of the SYN is cut as well, so that
+    /// the right edge does not move back.
+    static func frugalWindow(_ window: UInt16) -> UInt16 { window - UInt16(UInt32(window) * 3 / 8) }
 
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }
