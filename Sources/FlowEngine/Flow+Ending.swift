@@ -151,7 +151,8 @@ extension Flow {
     /// A reset came that may have been meant, and the peer has said nothing since: it is asked again, for neither the question nor
     /// the reset that would answer it need have arrived.
     func doubtDue(_ now: Instant, _ output: inout Output) {
-        guard var current = doubt, phase == .encrypted || phase == .keyExchange, !isReset, lastHeard <= current.since else {
+        guard var current = doubt, phase == .encrypted || phase == .keyExchange, !isReset, lastHeard <= current.since
+        else {
             doubt = nil
             return
         }
