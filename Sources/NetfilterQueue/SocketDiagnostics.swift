@@ -69,29 +69,51 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     /// A subflow is destroyed alone: its MPTCP connection lives on, silent, until net.mptcp.close_timeout.
     /// - Returns: false when there is no such socket, or it is bound to a device: then list and destroy that.
     public func destroy(local: Endpoint, remote: Endpoint) throws(SystemCallError) -> Bool {
-        try destroy(TCPSocket(local: local, remote: remote, interface: 0, state: 0))
+        guard let found = try find(TCPSocket(local: local, remote: remote, interface: 0, state: 0)) else { return false }
+        return try destroy(found)
     }
 
-    /// The same for a socket found by ``list()``.
+    /// The same for a socket found by ``list()``: that one, named by its cookie, and never another.
     public func destroy(_ target: TCPSocket) throws(SystemCallError) -> Bool {
-        var identity = NativeBytes()
-        identity.append(big: target.local.port)
-        identity.append(big: target.remote.port)
-        for address in [target.local.address.bytes, target.remote.address.bytes] {
-            identity.append(address + [UInt8](repeating: 0, count: 16 - address.count))
+        try ask(Self.request(type: Self.destroy, socket: target)) { _, _ in }
+    }
+
+    /// The kernel looks connections up as it does for a segment: where one is gone, it finds the listener of its port,
+    /// which to destroy would end the whole service.
+    private func find(_ target: TCPSocket) throws(SystemCallError) -> TCPSocket? {
+        var found: TCPSocket?
+        _ = try ask(Self.request(type: Self.byFamily, socket: target)) { span, header in
+            found = span.tcpSocket(header) ?? found
         }
-        identity.append(target.interface)
-        identity.append(target.cookie)
-        let family = target.local.address.isIPv6 ? AF_INET6 : AF_INET
-        let request = Self.request(
-            type: Self.destroy, flags: NetlinkSocket.request | NetlinkSocket.acknowledge, family: UInt8(family),
-            states: .max, identity: identity.bytes)
+        guard let found, found.remote == target.remote, found.cookie != Self.noCookie else { return nil }
+        return found
+    }
+
+    /// Asks about one socket.
+    /// - Returns: false where there is none, or the one at these addresses is another by now.
+    private func ask(
+        _ request: borrowing NetlinkMessageBuilder, _ body: (Span<UInt8>, NetlinkHeader) -> Void
+    ) throws(SystemCallError) -> Bool {
         do {
-            try socket.dump(request, "destroy socket") { _, _ in }
+            try socket.dump(request, "destroy socket", body)
             return true
-        } catch  where error.errno == .noSuchFileOrDirectory {
+        } catch where error.errno == .noSuchFileOrDirectory || error.errno == .staleNFSFileHandle {
             return false
         }
+    }
+
+    private static func request(type: UInt16, socket: TCPSocket) -> NetlinkMessageBuilder {
+        var identity = NativeBytes()
+        identity.append(big: socket.local.port)
+        identity.append(big: socket.remote.port)
+        for address in [socket.local.address.bytes, socket.remote.address.bytes] {
+            identity.append(address + [UInt8](repeating: 0, count: 16 - address.count))
+        }
+        identity.append(socket.interface)
+        identity.append(socket.cookie)
+        return request(
+            type: type, flags: NetlinkSocket.request | NetlinkSocket.acknowledge,
+            family: UInt8(socket.local.address.isIPv6 ? AF_INET6 : AF_INET), states: .max, identity: identity.bytes)
     }
 
     /// An `inet_diag_req_v2`.

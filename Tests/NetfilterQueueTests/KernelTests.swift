@@ -108,6 +108,16 @@ import Testing
         }
     }
 
+    /// The kernel's lookup of a connection that is gone finds the listener of its port.
+    @Test func sparesListeners() async throws {
+        try await ScratchNamespace.run {
+            let pair = try #require(LoopbackPair())
+            let nobody = Endpoint(address: pair.client.address, port: pair.client.port ^ 1)
+            let destroyed = try SocketDiagnostics().destroy(local: pair.server, remote: nobody)
+            #expect(!destroyed && pair.listens)
+        }
+    }
+
     @Test func knowsTheMTU() async throws {
         try await ScratchNamespace.run {
             var table = try InterfaceTable()
@@ -192,6 +202,12 @@ private final class LoopbackPair {
         server = Endpoint(address: local, port: UInt16(bigEndian: address.sin_port))
         guard Self.name(descriptor, &address) else { return nil }
         client = Endpoint(address: local, port: UInt16(bigEndian: address.sin_port))
+    }
+
+    var listens: Bool {
+        var value: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        return unsafe getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value == 1
     }
 
     deinit {
