@@ -69,7 +69,9 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     /// A subflow is destroyed alone: its MPTCP connection lives on, silent, until net.mptcp.close_timeout.
     /// - Returns: false when there is no such socket, or it is bound to a device: then list and destroy that.
     public func destroy(local: Endpoint, remote: Endpoint) throws(SystemCallError) -> Bool {
-        guard let found = try find(TCPSocket(local: local, remote: remote, interface: 0, state: 0)) else { return false }
+        guard let found = try find(TCPSocket(local: local, remote: remote, interface: 0, state: 0)) else {
+            return false
+        }
         return try destroy(found)
     }
 
@@ -97,7 +99,7 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
         do {
             try socket.dump(request, "destroy socket", body)
             return true
-        } catch where error.errno == .noSuchFileOrDirectory || error.errno == .staleNFSFileHandle {
+        } catch  where error.errno == .noSuchFileOrDirectory || error.errno == .staleNFSFileHandle {
             return false
         }
     }
