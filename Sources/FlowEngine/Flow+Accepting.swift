@@ -93,7 +93,9 @@ extension Flow {
         var options = copy wireOptions
         options.remove(ENO.optionKind)
         options.setMaximumSegmentSize(loweredMSS(arrival))
-        if accepting?.mustStripTimestamps(isMPTCP: mptcp != nil) == true { options.remove(TCPOptionKind.timestamps) }
+        if isJoin, accepting != nil, mptcp?.usesTimestamps == true {
+            accepting?.remoteOffer.timestamps = options.setEmptyTimestamps()
+        }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
@@ -198,9 +200,9 @@ extension Flow {
         case .keyExchange, .encrypted:
             // The kernel has not had, or not taken, the ACK; the peer's kernel repeats it. ENO is settled. As a packet of
             // our own, since rules that have forgotten the connection mark a SYN-ACK as that of a plain one.
-            let options = TCPOptions(arrival.packet, of: bytes)
-            let fields = offeringWindow(arrival.packet)
-            inject(rewrite(arrival.packet, fields, options: options, template: bytes, &output), &output)
+            var options = TCPOptions(arrival.packet, of: bytes)
+            if startsTimestampsLate { options.remove(TCPOptionKind.timestamps) }
+            inject(rewrite(arrival.packet, options: options, template: bytes, &output), &output)
             drop(arrival.metadata.id, &output)
         case .opening, .aborted:
             drop(arrival.metadata.id, &output)
@@ -211,6 +213,9 @@ extension Flow {
         let packet = arrival.packet
         var options = TCPOptions(packet, of: bytes)
         let answer = accepting?.option ?? []
+        localOffer = remember(syn: packet, options, .outbound)
+        header.note(timestamps: options, arrival.now)
+        if accepting?.isResumed == true, options.contains(TCPOptionKind.mptcp) { options.remove(TCPOptionKind.timestamps) }
         guard accepting != nil, options.append(answer.span) else {
             guard !isJoin else {
                 refuseJoin(.noProof, &output)
@@ -220,11 +225,9 @@ extension Flow {
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
-        header.note(timestamps: options, arrival.now)
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
         notePath(arrival.metadata, arrival.now)
         restoreMSS(&options)
-        localOffer = remember(syn: packet, options, .outbound)
         let option = options.mptcpOption(isSYN: true)
         if offersCapable, case .capableSYNACK = option {
             learnKeys(option, from: .outbound, &output)
@@ -234,7 +237,7 @@ extension Flow {
             accepting?.joinRandoms = joinRandom.bigEndianBytes + random.bigEndianBytes
         }
         if accepting?.synAckSent == nil { accepting?.synAckSent = arrival.now }
-        let range = rewrite(packet, offeringWindow(packet), options: options, template: bytes, &output)
+        let range = rewrite(packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 
@@ -264,6 +267,7 @@ extension Flow {
         if isFirst, !options.contains(TCPOptionKind.mptcp) { kernelEstablished = true }
         agree(local: localOffer, remote: accepting.remoteOffer)
         send.acknowledge(0, window: accepting.windowOfSYN)
+        if !isJoin { mptcp?.usesTimestamps = header.usesTimestamps }
         if let sent = accepting.synAckSent { note(roundTripSince: sent, arrival.now) }
         enterJournal(&output)
         guard begin(accepting, arrival.now, &output) else { return drop(arrival.metadata.id, &output) }
@@ -355,8 +359,7 @@ extension Accepting {
     static let nonceCountCapable = 6
     static let nonceCountJoin = 2
 
-    /// A resumed MPTCP subflow has no room for timestamps in its SYN-ACK (DESIGN.md section 4).
-    func mustStripTimestamps(isMPTCP: Bool) -> Bool {
-        if case .resumed = answer { isMPTCP } else { false }
+    var isResumed: Bool {
+        if case .resumed = answer { true } else { false }
     }
 }

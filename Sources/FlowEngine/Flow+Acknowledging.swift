@@ -36,8 +36,8 @@ struct OutOfOrderAcknowledgements: Sendable {
 
 /// How late packets are that others have overtaken: holes that close by themselves, before a repetition could.
 ///
-/// With timestamps a sender finds out itself that it repeated something for nothing, and becomes more patient (RFC 8985 section 6.2);
-/// subflows that resume have none, for want of room. To them holes are told late where packets are late.
+/// With timestamps a sender finds out itself that it repeated something for nothing, and becomes more patient (RFC 8985 section 6.2).
+/// To others holes are told late where packets are late.
 struct Lateness: Sendable {
     private var hole: (w: Int, since: Instant)?
     /// In nanoseconds; 0 where nothing has been late.
@@ -74,7 +74,7 @@ extension Flow {
         _ segment: Segment, duplicate: Range<Int>?, _ now: Instant, _ output: inout Output
     ) {
         if duplicate == nil {
-            if !header.usesTimestamps, let end = lateness.patience(now, roundTrip: roundTrip) {
+            if header.timestampEcho == nil, let end = lateness.patience(now, roundTrip: roundTrip) {
                 sackDeadline = sackDeadline ?? end
                 return
             }

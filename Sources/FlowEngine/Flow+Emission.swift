@@ -92,7 +92,8 @@ extension Flow {
     }
 
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {
-        TCPHeader(
+        header.advertisedEdge = max(header.advertisedEdge, currentAckW + Int(header.window) << header.localScale)
+        return TCPHeader(
             sequence: outOrigin.sequence(at: w), acknowledgment: inOrigin.sequence(at: currentAckW), flags: flags,
             window: header.window)
     }

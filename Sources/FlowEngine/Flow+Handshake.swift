@@ -29,9 +29,13 @@ extension Flow {
         header.usesTimestamps = local.timestamps && remote.timestamps
         header.usesSACK = local.sack && remote.sack
         header.wireMSS = max(Self.leastMSS, min(header.localMSS, header.remoteMSS))
-        let window = UInt16(clamping: header.localWindow >> header.localScale)
-        header.window = mptcp == nil ? window : HeaderMemory.frugalWindow(window)
+        header.window = UInt16(clamping: header.localWindow >> header.localScale)
     }
+
+    /// The SYN-ACK of a resumed subflow of MPTCP has no room for timestamps (DESIGN.md section 4): they begin with the third ACK. Our
+    /// kernel is told of timestamps of 0 until then, which say nothing and are older than none. A peer that was told of none has to
+    /// ignore them (RFC 7323 section 3.2).
+    var startsTimestampsLate: Bool { mptcp != nil && (origin == .resumed || origin == .join) }
 
     /// The least MSS that is obeyed. One of a few bytes would make a packet of every few bytes of ciphertext, as Linux's
     /// `tcp_min_snd_mss` (48, CVE-2019-11479) prevents. Ours leaves room for all options, a frame's overhead and 64 bytes
@@ -58,13 +62,6 @@ extension Flow {
         else { return }
         header.localMSS = header.mtu - headers
         options.setMaximumSegmentSize(UInt16(clamping: header.localMSS))
-    }
-
-    /// The header of a SYN with the window that the peer is going to be told of: the edge must not move back later.
-    func offeringWindow(_ packet: TCPPacket) -> TCPHeader {
-        var fields = TCPHeader(packet)
-        fields.window = offeredWindow(packet)
-        return fields
     }
 
     /// Writes a handshake segment anew with other options and no data.
@@ -159,12 +156,6 @@ extension Flow {
 }
 
 extension HeaderMemory {
-    /// Five eighths of what the kernel offers: packets that came through a queue take nearly twice the memory it reckons with, and a
-    /// receiver of MPTCP that runs out of it before a hole is filled comes to a stop (measured: with three quarters 1 download in 50).
-    /// With half of it the kernel would never offer more: it doubles what a round trip brought. That of the SYN is cut as well, so that
-    /// the right edge does not move back.
-    static func frugalWindow(_ window: UInt16) -> UInt16 { window - UInt16(UInt32(window) * 3 / 8) }
-
     /// Notes how much the local kernel takes, in bytes.
     mutating func note(window bytes: Int) { localWindow = bytes }
 

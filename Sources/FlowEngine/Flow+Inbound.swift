@@ -56,6 +56,7 @@ extension Flow {
             deliverAgain(bytes, options, segment, acknowledged, arrival, &output)
         } else {
             traffic.wireIn += UInt64(segment.w.count)
+            if arrival.metadata.isGSO { mptcp?.receivesSuperPackets = true }
             take(bytes, options, segment, arrival, &output)
         }
         abandonStuckFrame(segment, arrival.now, &output)
@@ -260,6 +261,10 @@ extension Flow {
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }
         for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
+        // A peer that was told of none cannot repeat what our kernel hides in those of its SYN-ACK: SYN cookies' options.
+        guard startsTimestampsLate, !isOpener, send.queuedK == 0, options.timestamps?.echo == 0 else { return }
+        let own = header.timestampValue.bigEndianBytes
+        for index in 0..<4 { options.set(own[index], at: range.lowerBound + 6 + index) }
     }
 
     private func mark(_ fields: inout TCPHeader, k: Range<Int>, fin: Bool) {

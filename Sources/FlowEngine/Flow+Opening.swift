@@ -58,7 +58,7 @@ extension Flow {
             let mark = becomePlain(.optionSpace, &output)
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
-        let range = rewrite(packet, offeringWindow(packet), options: options, template: bytes, &output)
+        let range = rewrite(packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 
@@ -207,6 +207,7 @@ extension Flow {
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
         send.acknowledge(0, window: Int(packet.window))
+        if !isJoin { mptcp?.usesTimestamps = header.usesTimestamps }
         needsENO = true
         enterJournal(&output)
         deliverSYNACK(bytes, options, arrival, &output)
@@ -245,6 +246,7 @@ extension Flow {
                 nonce += joinRandom.bigEndianBytes + random.bigEndianBytes
             }
             origin = isJoin ? .join : .resumed
+            if startsTimestampsLate { header.usesTimestamps = localOffer.timestamps }
             tep = proposal.chain.tep
             install(
                 ConnectionSecret(resuming: proposal.entry, of: proposal.chain, sessionNonce: nonce), now: arrival.now,
@@ -290,7 +292,11 @@ extension Flow {
         var options = copy kernelOptions
         options.remove(ENO.optionKind)
         options.setMaximumSegmentSize(loweredMSS(arrival))
-        if !header.usesTimestamps { options.remove(TCPOptionKind.timestamps) }
+        if !header.usesTimestamps {
+            options.remove(TCPOptionKind.timestamps)
+        } else if startsTimestampsLate {
+            options.setEmptyTimestamps()
+        }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
     }

@@ -211,6 +211,8 @@ struct HeaderMemory {
     var remoteScale = 0
     /// The local kernel's latest window field, as it goes on the wire.
     var window: UInt16 = 0
+    /// How far the peer has been told that it reaches, in W.
+    var advertisedEdge = 0
     /// The same in bytes.
     var localWindow = 0
     /// The peer's latest window field.

@@ -18,6 +18,10 @@ final class MPTCPConnection {
     var acceptingChain: SecretChain?
     /// The session the connection's keys came from; a peer address that joins is learnt for it.
     var sessionChain: SecretChain?
+    /// Whether packets of several segments come.
+    var receivesSuperPackets = false
+    /// Whether the first subflow did.
+    var usesTimestamps = false
     var subflows = 1
     /// When the last subflow went; the connection outlives it for a while (make after break).
     var emptySince: Instant?

@@ -163,6 +163,13 @@ extension TCPOptions {
         return (span.loadUInt32(at: range.lowerBound + 2), span.loadUInt32(at: range.lowerBound + 6))
     }
 
+    /// Sets timestamps that say nothing, false where they do not fit: 0 is not taken for older than what follows.
+    @discardableResult
+    public mutating func setEmptyTimestamps() -> Bool {
+        let option: [UInt8] = [TCPOptionKind.timestamps, 10, 0, 0, 0, 0, 0, 0, 0, 0]
+        return replace(TCPOptionKind.timestamps, with: option.span)
+    }
+
     /// SACK blocks in the order sent; a D-SACK comes first (RFC 2018, RFC 2883).
     public var sackBlocks: [(start: SequenceNumber, end: SequenceNumber)] {
         guard let range = range(of: TCPOptionKind.sack), range.count % 8 == 2 else { return [] }

@@ -59,7 +59,8 @@ extension KernelTCP {
         let options = TCPOptions(packet, of: bytes.span)
         let start = inOrigin.offset(of: packet.sequence, near: rcvNxt)
         let isReset = packet.flags.contains(.rst)
-        if usesTimestamps, let value = options.timestamps?.value, !isReset,
+        // As Linux does, 0 is taken for unknown.
+        if usesTimestamps, tsRecent != 0, let value = options.timestamps?.value, !isReset,
             Int32(bitPattern: value &- tsRecent) < 0
         {
             return refuse(packet, start: start, now)
@@ -74,7 +75,7 @@ extension KernelTCP {
         }
         if packet.flags.contains(.syn) { return sendChallenge(now) }
         guard packet.flags.contains(.ack) else { return }
-        if let value = options.timestamps?.value, start <= rcvWup { tsRecent = value }
+        if usesTimestamps, let value = options.timestamps?.value, start <= rcvWup { tsRecent = value }
         guard processAck(packet, options, now), processMPTCP(packet, options, start: start, now) else { return }
         armKeepAlive(now)
         receiveData(packet, bytes, start: start, now)
