@@ -215,7 +215,9 @@ extension Flow {
         let answer = accepting?.option ?? []
         localOffer = remember(syn: packet, options, .outbound)
         header.note(timestamps: options, arrival.now)
-        if accepting?.isResumed == true, options.contains(TCPOptionKind.mptcp) { options.remove(TCPOptionKind.timestamps) }
+        if accepting?.isResumed == true, options.contains(TCPOptionKind.mptcp) {
+            options.remove(TCPOptionKind.timestamps)
+        }
         guard accepting != nil, options.append(answer.span) else {
             guard !isJoin else {
                 refuseJoin(.noProof, &output)

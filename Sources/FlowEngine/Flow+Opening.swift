@@ -46,8 +46,10 @@ extension Flow {
         restoreMSS(&options)
         if isWithdrawalDue(options) {
             self.opening = nil
-            let mark = becomePlain(.synRetransmitted, &output)
-            return output.actions.append(.accept(arrival.metadata.id, mark))
+            isOfferWithdrawn = true
+            reason = .synRetransmitted
+            phase = .observing
+            return output.actions.append(.accept(arrival.metadata.id, .undecided))
         }
         if opening.stripTimestamps { options.remove(TCPOptionKind.timestamps) }
         guard options.append(opening.option.span) else {
@@ -118,6 +120,11 @@ extension Flow {
             let nonce = host.random.bytes(min(8, room - Self.resumptionOverhead))
             return offer(.init(chain: found.chain, entry: found.entry, nonce: nonce), alsoFresh: teps)
         }
+        // Who has answered before is offered encryption always: a downgrade needs more than a few lost packets.
+        if !host.sessions.knows(tuple.remote.address), host.unansweredOffers.contains(PathMTUs.Path(tuple), now) {
+            _ = becomePlain(.synRetransmitted, &output)
+            return
+        }
         let fresh = ENOOffer.fresh(teps: teps)
         guard fresh.option.count <= room else {
             _ = becomePlain(.optionSpace, &output)
@@ -171,6 +178,8 @@ extension Flow {
         let options = TCPOptions(packet, of: bytes)
         switch phase {
         case .observing, .plain:
+            if isOfferWithdrawn { host.unansweredOffers.note(PathMTUs.Path(tuple), arrival.now) }
+            isOfferWithdrawn = false
             return observe(bytes, arrival, &output)
         case .opening:
             // The kernel answers what does not acknowledge its SYN with a reset.
@@ -193,6 +202,7 @@ extension Flow {
         let packet = arrival.packet
         let remoteOffer = remember(syn: packet, options, .inbound)
         agree(local: localOffer, remote: remoteOffer)
+        host.unansweredOffers.clear(PathMTUs.Path(tuple))
         note(roundTripSince: handshakeStarted, arrival.now)
         let option = options.mptcpOption(isSYN: true)
         if offersCapable, case .capableSYNACK = option {

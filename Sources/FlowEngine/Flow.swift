@@ -108,6 +108,8 @@ final class Flow {
     var handshakeACK: (bytes: [UInt8], packet: TCPPacket)?
     var localOffer = SYNOffer()
     var synsSent = 0
+    /// The SYNs with ENO had no answer; one to those without is news.
+    var isOfferWithdrawn = false
 
     // MARK: Time
 

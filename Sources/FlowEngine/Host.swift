@@ -11,6 +11,7 @@ final class Host {
     var sessions: SessionCache
     var pending: PendingVerdicts
     var paths = PathMTUs()
+    var unansweredOffers = UnansweredOffers()
     /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
     var kernelProbesPaths = false
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.

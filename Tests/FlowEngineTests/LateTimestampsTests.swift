@@ -4,7 +4,8 @@ import Testing
 
 /// Resumed subflows of MPTCP, whose SYN-ACKs have no room for timestamps.
 @Suite struct LateTimestampsTests {
-    private static let synACK = Multipath.synOptions([30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88])
+    private static let synACK = Multipath.synOptions(
+        [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88])
 
     /// Opens a second subflow, each kernel with timestamps if it has been told of some; returns the wire's packets.
     private func join(_ first: Pair) -> (pair: Pair, toServer: [Seen], toClient: [Seen], wire: [Seen]) {

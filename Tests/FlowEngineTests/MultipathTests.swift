@@ -181,7 +181,8 @@ struct Multipath {
             _ = pair.client.takeKernel()
             pair.client.feed(
                 TestSegment(
-                    source: pair.a, destination: pair.b, sequence: 1002, acknowledgment: sequence + UInt32(size), flags: .ack,
+                    source: pair.a, destination: pair.b, sequence: 1002, acknowledgment: sequence + UInt32(size),
+                    flags: .ack,
                     window: UInt16(window), options: Multipath.timestamps + Multipath.dss
                 ).bytes, .outbound)
             let told = try #require(pair.client.takeWire().compactMap { Seen($0) }.last)
