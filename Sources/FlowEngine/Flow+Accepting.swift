@@ -93,7 +93,10 @@ extension Flow {
         var options = copy wireOptions
         options.remove(ENO.optionKind)
         options.setMaximumSegmentSize(loweredMSS(arrival))
-        if isJoin, accepting != nil, mptcp?.usesTimestamps == true {
+        // To a connection in TIME-WAIT they would be older than its own.
+        if isJoin, accepting != nil, mptcp?.usesTimestamps == true, !isUnconfirmed,
+            !options.contains(TCPOptionKind.timestamps)
+        {
             accepting?.remoteOffer.timestamps = options.setEmptyTimestamps()
         }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)

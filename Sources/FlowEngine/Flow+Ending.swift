@@ -46,6 +46,8 @@ struct Doubt: Sendable {
     let since: Instant
     /// When to ask again.
     private(set) var due: Instant
+    /// It came with an MP_FASTCLOSE that holds our key: what answers the question may come from a kernel that has forgotten it.
+    var isFastClose = false
     private var questions = 0
 
     private static let mostQuestions = 5
@@ -102,9 +104,15 @@ extension Flow {
         guard isExact else {
             if isInWindow(w) {
                 challenge(arrival.now, &output)
-                doubt = doubt ?? Doubt(arrival.now)
+                var current = doubt ?? Doubt(arrival.now)
+                if isFastClose(options) { current.isFastClose = true }
+                doubt = current
             }
             return drop(arrival.metadata.id, &output)
+        }
+        var options = copy options
+        if doubt?.isFastClose == true, !options.contains(TCPOptionKind.mptcp), let key = mptcp?.localKey {
+            options.append(MPTCPOption.fastClose(key).span)
         }
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
         // What the peer answers to an acknowledgement of the kernel's names the same point, whatever was delivered since.
@@ -116,6 +124,11 @@ extension Flow {
         let range = rewrite(packet, fields, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
         endByReset(arrival.now, &output)
+    }
+
+    private func isFastClose(_ options: borrowing TCPOptions) -> Bool {
+        guard case .fastClose(let key) = options.mptcpOption(isSYN: false) else { return false }
+        return key == mptcp?.localKey
     }
 
     /// Both ends have all there was: what remains for the time of TIME-WAIT is little, as there may be very many.
@@ -169,6 +182,7 @@ extension Flow {
         output.actions.append(.log(.aborted(tuple, reason)))
         let endsConnection = mptcp.map { reason == .shutdown || $0.subflows <= 1 } ?? false
         let keys = endsConnection ? mptcp?.keys : nil
+        closingKeys = keys
         injectReset(keys, &output)
         if let keys { injectFastClose(keys, &output) }
         if keys == nil || reason != .shutdown { output.actions.append(.destroySocket(tuple)) }
@@ -343,9 +357,11 @@ extension Host {
     }
 
     /// The same for anybody, as if no socket were here; not too often, since anybody can ask for it.
-    func refuse(_ arrival: Arrival, _ output: inout Output) {
+    ///
+    /// - Parameter keys: those of an MPTCP connection that is to end altogether.
+    func refuse(_ arrival: Arrival, keys: MPTCPKeys? = nil, _ output: inout Output) {
         guard refusals.admit(arrival.now) else { return }
-        injectReset(answering: arrival.packet, arrival.metadata, keys: nil, &output)
+        injectReset(answering: arrival.packet, arrival.metadata, keys: keys, &output)
     }
 
     /// An MP_FASTCLOSE for the local kernel.

@@ -25,7 +25,7 @@ extension Flow {
         case .plain:
             output.actions.append(.accept(arrival.metadata.id, .plain))
         case .aborted:
-            host.refuse(arrival, &output)
+            host.refuse(arrival, keys: closingKeys, &output)
             drop(arrival.metadata.id, &output)
         case .keyExchange, .encrypted:
             translateInbound(bytes, arrival, &output)

@@ -44,6 +44,9 @@ final class Flow {
     var phase: Phase
     var reason: FallbackReason?
 
+    /// Those of the MPTCP connection that was ended with it.
+    var closingKeys: MPTCPKeys?
+
     /// A SYN from the wire opened it where an encrypted connection had been, and the local kernel has not answered it
     /// yet: it may still have the old connection, which must not go on in clear.
     var isUnconfirmed = false
