@@ -218,6 +218,7 @@ extension Flow {
         let answer = accepting?.option ?? []
         localOffer = remember(syn: packet, options, .outbound)
         header.note(timestamps: options, arrival.now)
+        header.synACKTimestamp = header.timestampValue
         if accepting?.isResumed == true, options.contains(TCPOptionKind.mptcp) {
             options.remove(TCPOptionKind.timestamps)
         }

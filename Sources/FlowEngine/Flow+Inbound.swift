@@ -191,6 +191,9 @@ extension Flow {
         if !k.isEmpty || fin { ackOwed = false }
     }
 
+    /// Whether nothing shows yet that the local kernel has got the third ACK.
+    var mayBeHalfOpen: Bool { !isOpener && receive.acknowledgedK == 0 && send.queuedK == 0 }
+
     /// Drops a packet whose verdict has not been given yet.
     func dropPending(_ id: PacketID?, _ output: inout Output) {
         if let id { drop(id, &output) }
@@ -261,9 +264,10 @@ extension Flow {
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }
         for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
-        // A peer that was told of none cannot repeat what our kernel hides in those of its SYN-ACK: SYN cookies' options.
-        guard startsTimestampsLate, !isOpener, send.queuedK == 0, options.timestamps?.echo == 0 else { return }
-        let own = header.timestampValue.bigEndianBytes
+        // While our kernel may wait for the answer to its SYN-ACK it takes the echo of that one only. The peer may have heard later ones, of
+        // the engine's own packets, or none, where the wire's SYN-ACK had no timestamps.
+        guard mayBeHalfOpen else { return }
+        let own = header.synACKTimestamp.bigEndianBytes
         for index in 0..<4 { options.set(own[index], at: range.lowerBound + 6 + index) }
     }
 

@@ -227,6 +227,8 @@ struct HeaderMemory {
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0
+    /// That of the local kernel's SYN-ACK.
+    var synACKTimestamp: UInt32 = 0
     var timestampTaken = Instant(nanoseconds: 0)
     /// The peer's latest timestamp.
     var timestampEcho: UInt32?

@@ -90,14 +90,14 @@ struct SequenceMap: Sendable {
 
     /// How much of K is acknowledged when everything below `w` is: rounded down.
     func k(acknowledgedBy w: Int) -> Int {
-        guard w >= base.w else { return base.k - (base.w - w) }
+        guard w >= base.w else { return forgotten(w) }
         guard let span = span(withWAbove: w) else { return kEnd }
         return span.k.lowerBound + min(max(0, w - span.firstDataW), max(0, span.k.count - 1))
     }
 
     /// The first K byte whose share begins at or above `w`: rounded up.
     func k(startingAtOrAbove w: Int) -> Int {
-        guard w >= base.w else { return base.k - (base.w - w) }
+        guard w >= base.w else { return forgotten(w) }
         guard let span = span(withWAbove: w) else { return kEnd }
         if w <= span.w.lowerBound { return span.k.lowerBound }
         return min(span.k.upperBound, span.k.lowerBound + max(1, w - span.firstDataW))
@@ -105,10 +105,15 @@ struct SequenceMap: Sendable {
 
     /// How many K bytes themselves (not their lead or tail) stand below `w`.
     func k(standingBelow w: Int) -> Int {
-        guard w >= base.w else { return base.k - (base.w - w) }
+        guard w >= base.w else { return forgotten(w) }
         guard let span = span(withWAbove: w) else { return kEnd }
         return span.k.lowerBound + min(max(0, w - span.firstDataW), span.k.count)
     }
+
+    /// The K of what has been forgotten, or a little less; what follows the SYN is never before it. A Linux listener answers an
+    /// acknowledgement of anything else with a reset, where a packet came before the connection was established and was held:
+    /// it belongs to the request that was there when it came (early demux).
+    private func forgotten(_ w: Int) -> Int { w < 0 ? w : max(0, base.k - (base.w - w)) }
 
     /// - Parameter k: not below the base, so that a span is found wherever `k` lies before the end.
     private func span(withKAbove k: Int) -> StreamSpan? {

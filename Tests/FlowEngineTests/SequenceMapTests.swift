@@ -36,6 +36,21 @@ import Testing
         }
     }
 
+    /// Found by `middlebox-stateful`: packets from the beginning of a connection, held until later ones had been acknowledged, named
+    /// K numbers from before it.
+    @Test func whatWasForgottenIsNotBeforeTheBeginning() {
+        var map = SequenceMap()
+        for _ in 0..<100 { map.append(kCount: 10, wCount: 30, lead: 4) }
+        map.discard(k: map.kEnd, w: map.wEnd)
+        #expect(map.count < 100)
+        var previous = 0
+        for w in 0...map.wEnd {
+            let found = [map.k(acknowledgedBy: w), map.k(startingAtOrAbove: w), map.k(standingBelow: w)]
+            #expect(found.allSatisfy { $0 >= previous && $0 <= min(w, map.kEnd) }, "W \(w)")
+            previous = map.k(acknowledgedBy: w)
+        }
+    }
+
     @Test(arguments: 0..<200 as Range<UInt64>) func noOffsetTraps(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var (map, _) = streams(&random)
