@@ -25,7 +25,7 @@ static int usage(FILE *stream, int status) {
           "  serve     answers every byte with one; receives what `bulk` sends. Says `ready`.\n"
           "  connect   connections one after the other in each thread: rate=, errors=, resumed=, joined=\n"
           "  latency   connect() to the first byte of the answer: median=, p95= (milliseconds)\n"
-          "  hold      opens connections and keeps them until standard input ends. Says `open`.\n"
+          "  hold      opens connections and keeps them until a signal ends it. Says `open`.\n"
           "  bulk      sends for a time: gbits= and bytes= as the receiver counted them\n"
           "  download  the same from a web server\n\n"
           "  --address A      IPv4 address (of the server; `serve` takes all)\n"

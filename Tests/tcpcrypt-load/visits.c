@@ -222,6 +222,5 @@ int run_hold(const struct options *options) {
     }
     printf("open errors=%u\n", errors);
     fflush(stdout);
-    while (read(0, &byte, 1) > 0) {}
-    return 0;
+    for (;;) pause();
 }
