@@ -24,7 +24,6 @@ final class Bench {
     /// Leaves nothing behind.
     func tearDown() {
         for pair in pairs.values { pair.tearDown() }
-        SharedFolder.giveBack()
         try? FileManager.default.removeItem(at: folder)
     }
 

@@ -12,6 +12,7 @@ final class HostPair {
     private let folder: URL
     private var jobs: [Job] = []
     private var count = 0
+    private var borrowed: [SharedFolder] = []
     /// Processes of what is measured, not of who measures.
     private(set) var products: [Job] = []
 
@@ -60,6 +61,11 @@ final class HostPair {
 
     func write(_ text: String, to file: String) throws {
         try text.write(toFile: path(file), atomically: false, encoding: .utf8)
+    }
+
+    /// Makes a folder that programs insist on, until the end.
+    func borrow(_ path: String) {
+        if let folder = SharedFolder(borrowing: path) { borrowed.append(folder) }
     }
 
     private func command(_ words: [String], on host: Host?) -> [String] {
@@ -130,6 +136,7 @@ final class HostPair {
             }
             _ = HostPair.quietly(["ip", "netns", "delete", space], folder)
         }
+        for folder in borrowed { folder.giveBack() }
     }
 
     /// Also while a signal asks for the end.

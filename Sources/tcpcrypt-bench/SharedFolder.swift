@@ -1,16 +1,15 @@
 import Glibc
-import Synchronization
 
-/// The folder that sshd insists on: where it was not there it is taken away again.
-enum SharedFolder {
-    private static let path = "/run/sshd"
-    private static let isOurs = Atomic<Bool>(false)
+/// A folder of the system that a peer insists on: where it was not there it is taken away again.
+struct SharedFolder {
+    private let path: String
 
-    static func borrow() {
-        if unsafe mkdir(path, 0o755) == 0 { isOurs.store(true, ordering: .relaxed) }
+    /// Nil where it is there already.
+    init?(borrowing path: String) {
+        guard unsafe mkdir(path, 0o755) == 0 else { return nil }
+        self.path = path
     }
 
-    static func giveBack() {
-        if isOurs.exchange(false, ordering: .relaxed) { unsafe rmdir(path) }
-    }
+    /// Leaves it to whoever else has begun to use it.
+    func giveBack() { unsafe rmdir(path) }
 }

@@ -114,7 +114,7 @@ enum Subject: String, CaseIterable, Sendable {
                 'UsePAM no' 'PermitRootLogin yes' 'PidFile none' >$folder/sshd.conf
             """, on: nil)
         // sshd insists on that folder; one that was not there goes again at the end.
-        SharedFolder.borrow()
+        pair.borrow("/run/sshd")
         let server = try pair.start(
             ["/usr/sbin/sshd", "-D", "-e", "-f", pair.path("sshd.conf")], on: .b, named: "sshd", isProduct: true)
         try pair.waitForListener(2222, on: .b, of: server)
@@ -136,13 +136,14 @@ enum Subject: String, CaseIterable, Sendable {
         try pair.shell(
             "umask 077; for host in a b; do wg genkey >$folder/$host.key; wg pubkey <$folder/$host.key >$folder/$host.pub; done",
             on: nil)
+        pair.borrow("/run/wireguard")
         for host in HostPair.Host.allCases {
             // The control socket is named after the device, in a folder that all namespaces share.
             let device = "tcb\(getpid())\(host)"
             let job = try pair.start(["wireguard-go", "-f", device], on: host, named: "wireguard", isProduct: true)
             let other = host == .a ? "b" : "a"
             try job.wait(seconds: 10) {
-                FileManager.default.fileExists(atPath: "/var/run/wireguard/\(device).sock")
+                FileManager.default.fileExists(atPath: "/run/wireguard/\(device).sock")
             }
             try pair.shell(
                 """
