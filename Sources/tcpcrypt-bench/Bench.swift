@@ -86,15 +86,28 @@ final class Bench {
         return value
     }
 
-    /// Runs `body`; the processor seconds of the whole machine and of what is measured are those of this time.
-    private func counting(_ pair: HostPair, _ body: () throws -> Numbers) rethrows -> (
-        Numbers, busy: Double, own: Double
-    ) {
+    /// Runs `body`; the processor seconds of the whole machine and of what is measured are those of this time. Where daemons should have
+    /// encrypted all connections, or resumed them, and did not, nothing was measured.
+    private func counting(
+        _ pair: HostPair, _ body: () throws -> Numbers
+    ) throws -> (Numbers, busy: Double, own: Double) {
         let products = pair.products.map(\.identifier)
+        let counters = try pair.daemonCounters()
         let busy = ProcessorTime.busy()
         let own = ProcessorTime.of(products)
         let numbers = try body()
-        return (numbers, ProcessorTime.busy() - busy, ProcessorTime.of(products) - own)
+        let result = (numbers, ProcessorTime.busy() - busy, ProcessorTime.of(products) - own)
+        let later = try pair.daemonCounters()
+        let grown = { (name: String) in (later[name] ?? 0) - (counters[name] ?? 0) }
+        guard grown("fallbacks") == 0 else {
+            throw BenchError.failed("\(grown("fallbacks")) connections fell back to plain TCP")
+        }
+        let visits = Int(numbers["visits"] ?? 0)
+        let exchanges = grown("public_key_operations")
+        guard !pair.resumes || exchanges <= visits / 50 + 64 else {
+            throw BenchError.failed("\(exchanges) public-key operations for \(visits) connections that should resume")
+        }
+        return result
     }
 
     // MARK: - Measurements
@@ -182,7 +195,7 @@ final class Bench {
     }
 
     private func latency(_ pair: HostPair, _ words: [String]) throws -> [Double] {
-        let numbers = try load(pair, words + ["--count", "100"])
+        let (numbers, _, _) = try counting(pair) { try load(pair, words + ["--count", "100"]) }
         return [try Bench.value(numbers, "median"), try Bench.value(numbers, "p95")]
     }
 

@@ -124,6 +124,17 @@ final class HostPair {
         }
     }
 
+    /// How to ask daemons that run here, and whether they resume sessions.
+    var controller: String?
+    var resumes = false
+
+    /// What the client's daemon has counted; empty without one.
+    func daemonCounters() throws -> [String: Int] {
+        guard let controller else { return [:] }
+        let text = try run([controller, "--control", path("a.sock"), "counters", "--json"], on: nil)
+        return try JSONDecoder().decode([String: Int].self, from: Data(text.utf8))
+    }
+
     /// Ends what runs here and removes the namespaces. Never fails: what is gone already is gone.
     func tearDown() {
         for job in jobs.reversed() where job.isRunning { kill(job.identifier, SIGTERM) }

@@ -22,14 +22,33 @@ struct Row: Codable {
 
     func median(_ metric: Int) -> Double? { values(metric).median }
 
-    /// The median of the ratios within each round.
-    func ratio(to other: Row, _ metric: Int) -> Double? {
+    /// The median over the rounds of what sets this row off from another in the same round.
+    func comparison(to other: Row, _ metric: Int, _ how: Relation) -> Double? {
         zip(rounds, other.rounds).compactMap { mine, theirs -> Double? in
-            guard metric < mine.count, metric < theirs.count, let mine = mine[metric], let theirs = theirs[metric],
-                theirs > 0
+            guard metric < mine.count, metric < theirs.count, let mine = mine[metric], let theirs = theirs[metric]
             else { return nil }
-            return mine / theirs
+            return how.value(mine, theirs)
         }.median
+    }
+}
+
+/// How rows are set in relation to another row.
+enum Relation: String, Codable, Sendable {
+    case ratio
+    case difference
+
+    func value(_ mine: Double, _ theirs: Double) -> Double? {
+        switch self {
+        case .ratio: theirs > 0 ? mine / theirs : nil
+        case .difference: mine - theirs
+        }
+    }
+
+    var sign: String {
+        switch self {
+        case .ratio: "x"
+        case .difference: "less"
+        }
     }
 }
 
@@ -41,6 +60,7 @@ struct MeasuredTable: Codable {
     var metrics: [Metric]
     /// Rows that the others are set in proportion to.
     var references: [String]
+    var relation: Relation
     var rows: [Row]
 }
 

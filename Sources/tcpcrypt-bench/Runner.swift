@@ -24,7 +24,7 @@ struct Runner {
         return MeasuredTable(
             name: table.name, title: table.title, note: table.note, metrics: table.metrics,
             references: table.references,
-            rows: rows)
+            relation: table.relation, rows: rows)
     }
 
     private func measure(_ table: TableSpecification, _ index: Int, into row: inout Row, round: Int, of rounds: Int)

@@ -35,7 +35,7 @@ extension HostPair {
             error_log \(path("nginx.log"));
             events { worker_connections 8192; }
             http {
-                access_log off; sendfile on; keepalive_requests 1000000;
+                access_log off; sendfile on; output_buffers 2 512k; ssl_buffer_size 64k; keepalive_requests 1000000;
                 client_body_temp_path \(path("t")); proxy_temp_path \(path("t")); fastcgi_temp_path \(path("t"));
                 uwsgi_temp_path \(path("t")); scgi_temp_path \(path("t"));
                 upstream page { server unix:\(path("page.sock")); }

@@ -59,6 +59,8 @@ enum Subject: String, CaseIterable, Sendable {
 
     private func startDaemons(_ settings: String, _ pair: HostPair, _ binaries: String) throws {
         try pair.write(settings, to: "daemon.json")
+        pair.controller = "\(binaries)/tcpcryptctl"
+        pair.resumes = self == .tcpcryptd
         for host in HostPair.Host.allCases {
             let words = [
                 "\(binaries)/tcpcryptd", "--config", pair.path("daemon.json"), "--control", pair.path("\(host).sock"),

@@ -10,6 +10,7 @@ struct TableSpecification: Sendable {
     var note = ""
     var metrics: [Metric]
     var references: [String] = []
+    var relation = Relation.ratio
     var rows: [RowSpecification]
     /// Tables that say the same in each round are measured fewer times.
     var roundsAtMost = Int.max
@@ -18,7 +19,7 @@ struct TableSpecification: Sendable {
 
     private static let bulkMetrics = [
         Metric(name: "Gbit/s", unit: "Gbit/s"), Metric(name: "CPU s/GB", unit: "s/GB", isBetterHigh: false),
-        Metric(name: "of it programs", unit: "s/GB", isBetterHigh: false),
+        Metric(name: "its programs", unit: "s/GB", isBetterHigh: false),
     ]
     private static let rateMetrics = [
         Metric(name: "per second", unit: "1/s", digits: 0),
@@ -74,7 +75,7 @@ struct TableSpecification: Sendable {
     static let latency = TableSpecification(
         name: "latency", title: "Connect latency",
         note: "From connect() to the first byte of the answer, one connection at a time, 5 ms apart, on an idle link.",
-        metrics: latencyMetrics, references: references,
+        metrics: latencyMetrics, references: references, relation: .difference,
         rows: rows(diverted + [.tcpcryptd, .fresh]) { try $0.latency($1) } + [
             RowSpecification(name: "nginx, no TLS") { try $0.webLatency(tls: false, resume: false) },
             RowSpecification(name: "nginx TLS 1.3, resumed") { try $0.webLatency(tls: true, resume: true) },

@@ -15,11 +15,12 @@ struct TextReport {
         var lines = ["\(table.title)  (\(table.name))"]
         if !table.note.isEmpty { lines.append("  \(table.note)") }
         let references = table.references.compactMap { name in table.rows.first { $0.name == name } }
-        var cells = [[""] + table.metrics.map(\.name) + references.map { "x \($0.name)" }]
+        var cells = [[""] + table.metrics.map(\.name) + references.map { "\(table.relation.sign) \($0.name)" }]
+        let digits = table.relation == .ratio ? 2 : table.metrics.first?.digits ?? 2
         for row in table.rows {
             let medians = table.metrics.enumerated().map { row.median($0)?.text($1.digits) ?? "-" }
             let ratios = references.map { reference in
-                reference.name == row.name ? "" : row.ratio(to: reference, 0)?.text(2) ?? "-"
+                reference.name == row.name ? "" : row.comparison(to: reference, 0, table.relation)?.text(digits) ?? "-"
             }
             cells.append([row.name] + medians + ratios)
         }

@@ -102,6 +102,9 @@ void visitor_begin(struct visitor *visitor, const struct options *options, unsig
     visitor->context = SSL_CTX_new(TLS_client_method());
     if (!visitor->context) fail("TLS");
     SSL_CTX_set_min_proto_version(visitor->context, TLS1_3_VERSION);
+    // Else every record is two system calls.
+    SSL_CTX_set_read_ahead(visitor->context, 1);
+    SSL_CTX_set_default_read_buffer_len(visitor->context, 1 << 17);
     SSL_CTX_set_ciphersuites(visitor->context, "TLS_AES_128_GCM_SHA256");
 }
 
@@ -120,6 +123,8 @@ bool visit(struct visitor *visitor) {
             if (visitor->session) SSL_SESSION_free(visitor->session);
             visitor->session = SSL_get1_session(tls);
         }
+        // Says nothing to the peer; a session that did not end like this would not be resumed.
+        SSL_shutdown(tls);
         SSL_free(tls);
     }
     close(descriptor);
