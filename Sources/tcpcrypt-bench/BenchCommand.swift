@@ -48,6 +48,9 @@ struct BenchCommand: ParsableCommand {
             if let old { print(Comparison(old: old, new: report).text) }
             try json.map { try report.write($0) }
             try svg.map { try plot(report, into: $0) }
+            guard report.tables.contains(where: { $0.rows.contains { $0.median(0) != nil } }) else {
+                throw BenchError.failed("nothing could be measured")
+            }
         } catch BenchError.interrupted {
             throw ExitCode(130)
         } catch {

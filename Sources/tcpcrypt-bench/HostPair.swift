@@ -82,7 +82,9 @@ final class HostPair {
         guard status == 0 else {
             throw BenchError.failed("\(words.first ?? ""): \(job.lastWords)")
         }
-        defer { ["out", "err"].forEach { try? FileManager.default.removeItem(atPath: path("\(job.name).\($0)")) } }
+        defer {
+            for kind in ["out", "err"] { try? FileManager.default.removeItem(atPath: path("\(job.name).\(kind)")) }
+        }
         return job.output
     }
 

@@ -47,7 +47,7 @@ enum Relation: String, Codable, Sendable {
     var sign: String {
         switch self {
         case .ratio: "x"
-        case .difference: "less"
+        case .difference: "minus"
         }
     }
 }

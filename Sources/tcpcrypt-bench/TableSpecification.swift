@@ -15,7 +15,9 @@ struct TableSpecification: Sendable {
     /// Tables that say the same in each round are measured fewer times.
     var roundsAtMost = Int.max
 
-    static let all = [setup, joins, encryption, eightFlows, mptcp, staticPages, dynamicPages, latency, memory, crowd]
+    static let all = [
+        setup, joins, encryption, eightFlows, mptcp, staticPages, dynamicPages, latency, latencyMPTCP, memory, crowd,
+    ]
 
     private static let bulkMetrics = [
         Metric(name: "Gbit/s", unit: "Gbit/s"), Metric(name: "CPU s/GB", unit: "s/GB", isBetterHigh: false),
@@ -80,9 +82,15 @@ struct TableSpecification: Sendable {
             RowSpecification(name: "nginx, no TLS") { try $0.webLatency(tls: false, resume: false) },
             RowSpecification(name: "nginx TLS 1.3, resumed") { try $0.webLatency(tls: true, resume: true) },
             RowSpecification(name: "nginx TLS 1.3, full") { try $0.webLatency(tls: true, resume: false) },
-        ] + rows([.plain, .mangle, .tcpcryptd, .fresh], ", MPTCP") { try $0.latency($1, mptcp: true) })
+        ])
 
     // MARK: - Others
+
+    static let latencyMPTCP = TableSpecification(
+        name: "latency-mptcp", title: "Connect latency, MPTCP", note: "As above.", metrics: latencyMetrics,
+        references: references,
+        relation: .difference,
+        rows: rows([.plain, .mangle, .tcpcryptd, .fresh]) { try $0.latency($1, mptcp: true) })
 
     static let eightFlows = TableSpecification(
         name: "encryption-8", title: "Encryption: eight flows",
