@@ -129,7 +129,7 @@ final class Bench {
         return [try Bench.value(numbers, "gbits"), busy / gigabytes, own / gigabytes]
     }
 
-    /// The same for a file from nginx over TLS.
+    /// The same for a file from nginx over TLS; of programs that of nginx alone, as the client is ours.
     func download(flows: Int) throws -> [Double] {
         let pair = try web(.plain)
         let words = [
@@ -137,9 +137,12 @@ final class Bench {
             "\(flows)",
             "--seconds", "\(seconds)",
         ]
+        let web = pair.webServer.map { [$0.identifier] } ?? []
+        let before = ProcessorTime.of(web)
         let (numbers, busy, _) = try counting(pair) { try load(pair, words) }
         let gigabytes = try Bench.value(numbers, "bytes") / 1e9
-        return [try Bench.value(numbers, "gbits"), busy / gigabytes, .nan]
+        guard gigabytes > 0 else { throw BenchError.failed("nothing arrived") }
+        return [try Bench.value(numbers, "gbits"), busy / gigabytes, (ProcessorTime.of(web) - before) / gigabytes]
     }
 
     /// Connections per second, and milliseconds of processor time for each.
@@ -156,14 +159,15 @@ final class Bench {
         let pair = try web(subject)
         var words = ["connect", "--address", HostPair.serverAddress, "--addresses", "\(HostPair.serverAddresses)"]
         words += ["--threads", "16", "--http", path, "--seconds", "\(seconds)"]
-        words += tls ? ["--port", "4433", "--tls"] : ["--port", "8080", "--ports", "\(Subject.ports)"]
+        words += tls ? ["--port", "4433", "--tls"] : ["--port", "8080"]
+        words += ["--ports", "\(Subject.ports)"]
         if resume { words.append("--resume") }
         return try rate(pair, words, resume: resume)
     }
 
     private func rate(_ pair: HostPair, _ words: [String], joins: Bool = false, resume: Bool = false) throws -> [Double]
     {
-        let (numbers, busy, _) = try counting(pair) { try load(pair, words) }
+        let (numbers, busy, own) = try counting(pair) { try load(pair, words) }
         let visits = try Bench.value(numbers, "visits")
         guard visits > 0 else { throw BenchError.failed("no connection") }
         let errors = try Bench.value(numbers, "errors")
@@ -176,7 +180,7 @@ final class Bench {
                 throw BenchError.failed("only \(Int(got)) of \(Int(visits)) connections \(name)")
             }
         }
-        return [try Bench.value(numbers, "rate"), busy / visits * 1000]
+        return [try Bench.value(numbers, "rate"), busy / visits * 1000, own / visits * 1000]
     }
 
     /// Milliseconds to the first byte: median and the 95th of a hundred.

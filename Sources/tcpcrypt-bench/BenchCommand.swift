@@ -73,11 +73,15 @@ struct BenchCommand: ParsableCommand {
         let folder = binaries ?? URL(fileURLWithPath: own).deletingLastPathComponent().path
         let bench = try Bench(binaries: folder, seconds: seconds)
         defer { bench.tearDown() }
+        let busy = ProcessorTime.busy()
+        try Interruption.sleep(seconds: 1)
+        let others = ProcessorTime.busy() - busy
         let runner = Runner(bench: bench, rounds: rounds)
         let wanted = TableSpecification.all.filter { only.isEmpty || only.contains($0.name) }
         let tables = try wanted.map { try runner.measure($0) }
         return Report(
-            machine: Machine.description, date: Machine.date(), rounds: rounds, seconds: seconds, tables: tables)
+            machine: Machine.description, date: Machine.date(), rounds: rounds, seconds: seconds, othersBusy: others,
+            tables: tables)
     }
 
     private func plot(_ report: Report, into folder: String) throws {

@@ -15,6 +15,7 @@ final class HostPair {
     private var borrowed: [SharedFolder] = []
     /// Processes of what is measured, not of who measures.
     private(set) var products: [Job] = []
+    var webServer: Job?
 
     static let serverAddress = "10.71.1.2"
     /// Many, so that ports do not run out.

@@ -71,6 +71,8 @@ struct Report: Codable {
     var date: String
     var rounds: Int
     var seconds: Double
+    /// Processors that others kept busy before it began: with more than a few hundredths the numbers mean little.
+    var othersBusy: Double
     var tables: [MeasuredTable]
 
     static func read(_ path: String) throws -> Report {

@@ -23,12 +23,14 @@ extension HostPair {
             """, on: nil)
     }
 
-    /// nginx: `/empty`, `/static` (1 KB), `/big` and `/dynamic` on ports from 8080 on, with TLS 1.3 on 4433.
+    /// nginx: `/empty`, `/static` (1 KB), `/big` and `/dynamic` on ports from 8080 on, with TLS 1.3 from 4433 on.
     func startWeb() throws {
         guard Job.find("nginx") != nil else { throw BenchError.unavailable("nginx is not installed") }
         try makeCertificate()
         try write(HostPair.page, to: "page.py")
-        let ports = (0..<Subject.ports).map { "listen \(8080 + $0) backlog=4096;" }.joined(separator: " ")
+        let ports = (0..<Subject.ports).map {
+            "listen \(8080 + $0) backlog=4096; listen \(4433 + $0) ssl backlog=4096;"
+        }
         try write(
             """
             daemon off; pid \(path("nginx.pid")); user root; worker_processes auto; worker_rlimit_nofile 20000;
@@ -40,8 +42,7 @@ extension HostPair {
                 uwsgi_temp_path \(path("t")); scgi_temp_path \(path("t"));
                 upstream page { server unix:\(path("page.sock")); }
                 server {
-                    \(ports)
-                    listen 4433 ssl backlog=4096;
+                    \(ports.joined(separator: " "))
                     ssl_certificate \(path("cert.pem")); ssl_certificate_key \(path("key.pem"));
                     ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
                     root \(path("www"));
@@ -57,6 +58,7 @@ extension HostPair {
         try page.wait(seconds: 10) { page.output.contains("ready") }
         let web = try start(["nginx", "-e", path("nginx.log"), "-c", path("nginx.conf")], on: .b, named: "nginx")
         try waitForListener(4433, on: .b, of: web)
+        webServer = web
     }
 
     /// A page that is made for each request, by four processes.

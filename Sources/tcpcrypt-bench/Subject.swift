@@ -76,7 +76,7 @@ enum Subject: String, CaseIterable, Sendable {
         for path in 1...2 {
             rules += ["-A INPUT -i p\(path) -p tcp -j P\(path)", "-A OUTPUT -o p\(path) -p tcp -j P\(path)"]
             rules += (0..<Subject.ports).map {
-                "-A P\(path) -p tcp -m multiport --ports \(7100 + $0),\(7200 + $0),\(8080 + $0) "
+                "-A P\(path) -p tcp -m multiport --ports \(7100 + $0),\(7200 + $0),\(8080 + $0),\(4433 + $0) "
                     + "-j NFQUEUE --queue-num \(path * 100 + $0)"
             }
         }

@@ -6,7 +6,7 @@ struct TextReport {
         let head = [
             "\(report.machine)",
             "\(report.date); medians of \(report.rounds) rounds of \(report.seconds.text(1)) s, ratios within a round",
-            "",
+            "Others kept \(report.othersBusy.text(2)) processors busy before it began", "",
         ]
         return (head + report.tables.flatMap(lines)).joined(separator: "\n")
     }
