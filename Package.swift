@@ -80,6 +80,7 @@ let package = Package(
             path: "Tests/tcpcrypt-wire", swiftSettings: house),
         // The benchmark: who arranges it, the two ends of the traffic, and what it is compared with.
         .executableTarget(name: "tcpcrypt-bench", dependencies: [arguments], swiftSettings: house),
+        .testTarget(name: "BenchTests", dependencies: ["tcpcrypt-bench"], swiftSettings: house),
         .executableTarget(
             name: "tcpcrypt-load", path: "Tests/tcpcrypt-load",
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),

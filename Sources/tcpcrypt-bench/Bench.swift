@@ -102,6 +102,9 @@ final class Bench {
         guard grown("fallbacks") == 0 else {
             throw BenchError.failed("\(grown("fallbacks")) connections fell back to plain TCP")
         }
+        guard !pair.joins || pair.controller == nil || grown("joins") > 0 else {
+            throw BenchError.failed("the daemon saw no second subflow")
+        }
         let visits = Int(numbers["visits"] ?? 0)
         let exchanges = grown("public_key_operations")
         guard !pair.resumes || exchanges <= visits / 50 + 64 else {
