@@ -78,6 +78,15 @@ let package = Package(
         .executableTarget(
             name: "tcpcrypt-wire", dependencies: ["PathDevices", "PacketWire", "CPacketSocket", arguments],
             path: "Tests/tcpcrypt-wire", swiftSettings: house),
+        // The benchmark: who arranges it, the two ends of the traffic, and what it is compared with.
+        .executableTarget(name: "tcpcrypt-bench", dependencies: [arguments], swiftSettings: house),
+        .testTarget(name: "BenchTests", dependencies: ["tcpcrypt-bench"], swiftSettings: house),
+        .executableTarget(
+            name: "tcpcrypt-load", path: "Tests/tcpcrypt-load",
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .executableTarget(
+            name: "divert-nothing", path: "Tests/divert-nothing",
+            linkerSettings: [.linkedLibrary("netfilter_queue"), .linkedLibrary("mnl"), .linkedLibrary("crypto")]),
         .testTarget(name: "PathDevicesTests", dependencies: ["PathDevices", "PacketWire"], swiftSettings: house),
         .target(
             name: "TestSupport", dependencies: ["FlowEngine", "PacketWire", "PathDevices", "Tcpcrypt", deque],
