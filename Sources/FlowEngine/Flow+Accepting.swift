@@ -90,14 +90,12 @@ extension Flow {
     private func deliverSYN(
         _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
-        var options = copy wireOptions
-        options.remove(ENO.optionKind)
-        options.setMaximumSegmentSize(loweredMSS(arrival))
+        var options = loweringMSS(of: wireOptions, arrival)
         // To a connection in TIME-WAIT they would be older than its own.
         if isJoin, accepting != nil, mptcp?.usesTimestamps == true, !isUnconfirmed,
             !options.contains(TCPOptionKind.timestamps)
         {
-            accepting?.remoteOffer.timestamps = options.setEmptyTimestamps()
+            accepting?.remoteOffer.timestamps = setEmptyTimestamps(&options, arrival)
         }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))

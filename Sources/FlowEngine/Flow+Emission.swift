@@ -91,6 +91,7 @@ extension Flow {
         return min(limit, header.kernelMTU - (tuple.local.address.isIPv6 ? 60 : 40) - optionCount)
     }
 
+    /// The header of a packet that is about to leave; notes how far it tells the peer that the window reaches.
     func fields(at w: Int, flags: TCPFlags) -> TCPHeader {
         header.advertisedEdge = max(header.advertisedEdge, currentAckW + Int(header.window) << header.localScale)
         return TCPHeader(

@@ -122,7 +122,12 @@ extension Flow {
             acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
             window: packet.window)
         let range = rewrite(packet, fields, options: options, template: bytes, &output)
-        output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+        if fits(options, arrival) {
+            output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
+        } else {
+            drop(arrival.metadata.id, &output)
+            output.actions.append(.injectLocal(range))
+        }
         endByReset(arrival.now, &output)
     }
 

@@ -54,6 +54,29 @@ extension Flow {
         return UInt16(clamping: max(64, size))
     }
 
+    /// The options of a SYN from the wire as our kernel is to read them, without ENO.
+    func loweringMSS(of wire: borrowing TCPOptions, _ arrival: Arrival) -> TCPOptions {
+        var options = copy wire
+        options.remove(ENO.optionKind)
+        var lowered = options
+        lowered.setMaximumSegmentSize(loweredMSS(arrival))
+        return fits(lowered, arrival) ? lowered : options
+    }
+
+    /// Tells our kernel that there are timestamps; false where there is no room, as in a repetition without ENO.
+    @discardableResult
+    func setEmptyTimestamps(_ options: inout TCPOptions, _ arrival: Arrival) -> Bool {
+        var edited = options
+        guard edited.setEmptyTimestamps(), fits(edited, arrival) else { return false }
+        options = edited
+        return true
+    }
+
+    /// Whether they take no more room than those that came: verdicts do not lengthen packets.
+    func fits(_ options: borrowing TCPOptions, _ arrival: Arrival) -> Bool {
+        options.paddedCount <= arrival.packet.options.count
+    }
+
     /// Our kernel offers to take what it would send: after path MTU discovery 20 bytes less than the path takes.
     func restoreMSS(_ options: inout TCPOptions) {
         let headers = tuple.local.address.isIPv6 ? 60 : 40

@@ -297,15 +297,13 @@ extension Flow {
     }
 
     private func deliverSYNACK(
-        _ bytes: Span<UInt8>, _ kernelOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+        _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
-        var options = copy kernelOptions
-        options.remove(ENO.optionKind)
-        options.setMaximumSegmentSize(loweredMSS(arrival))
+        var options = loweringMSS(of: wireOptions, arrival)
         if !header.usesTimestamps {
             options.remove(TCPOptionKind.timestamps)
         } else if startsTimestampsLate {
-            options.setEmptyTimestamps()
+            setEmptyTimestamps(&options, arrival)
         }
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))

@@ -18,9 +18,9 @@ final class MPTCPConnection {
     var acceptingChain: SecretChain?
     /// The session the connection's keys came from; a peer address that joins is learnt for it.
     var sessionChain: SecretChain?
-    /// Whether packets of several segments come.
+    /// Whether packets of several segments come, on any subflow.
     var receivesSuperPackets = false
-    /// Whether the first subflow did.
+    /// Whether the first subflow uses timestamps.
     var usesTimestamps = false
     var subflows = 1
     /// When the last subflow went; the connection outlives it for a while (make after break).

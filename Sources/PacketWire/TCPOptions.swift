@@ -164,7 +164,6 @@ extension TCPOptions {
     }
 
     /// Sets timestamps that say nothing, false where they do not fit: 0 is not taken for older than what follows.
-    @discardableResult
     public mutating func setEmptyTimestamps() -> Bool {
         let option: [UInt8] = [TCPOptionKind.timestamps, 10, 0, 0, 0, 0, 0, 0, 0, 0]
         return replace(TCPOptionKind.timestamps, with: option.span)

@@ -21,7 +21,7 @@ struct InstallationTests {
         let first = try world.shell("iptables-\(variant.rawValue)-save -t security | grep -v ^#")
         #expect(try firewall.install().problems.isEmpty)
         #expect(try world.shell("iptables-\(variant.rawValue)-save -t security | grep -v ^#") == first)
-        #expect(try jumps(world, variant) == [2, 2])
+        #expect(try jumps(world, variant) == [3, 3])
         #expect(firewall.remove().problems.isEmpty)
         #expect(try world.remains(variant) == "")
         #expect(try world.liberal() == "0")
@@ -42,7 +42,7 @@ struct InstallationTests {
         }
         let firewall = world.firewall(variant)
         #expect(try firewall.install().notes.count == 2)
-        #expect(try jumps(world, variant) == [2, 2])
+        #expect(try jumps(world, variant) == [3, 3])
         #expect(try !world.remains(variant).contains("OLD"))
         #expect(firewall.remove().problems.isEmpty)
         #expect(try world.remains(variant) == "")

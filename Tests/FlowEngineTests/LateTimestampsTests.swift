@@ -4,11 +4,11 @@ import Testing
 
 /// Resumed subflows of MPTCP, whose SYN-ACKs have no room for timestamps.
 @Suite struct LateTimestampsTests {
-    private static let synACK = Multipath.synOptions(
-        [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88])
+    private static let joinSYNACK: [UInt8] = [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88]
 
     /// Opens a second subflow, each kernel with timestamps if it has been told of some; returns the wire's packets.
-    private func join(_ first: Pair) -> (pair: Pair, toServer: [Seen], toClient: [Seen], wire: [Seen]) {
+    private func join(_ first: Pair, echo: UInt8 = 0) -> (pair: Pair, toServer: [Seen], toClient: [Seen], wire: [Seen])
+    {
         _ = first.server.takeKernel()
         _ = first.client.takeKernel()
         let pair = Pair(port: 40_001, client: first.client, server: first.server)
@@ -17,11 +17,12 @@ import Testing
             2000, 0, .syn, Multipath.synOptions([30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + random))
         pair.settle()
         let toServer = first.server.takeKernel()
-        pair.serverSends(6000, 2001, [.syn, .ack], Self.synACK)
+        pair.serverSends(6000, 2001, [.syn, .ack], Multipath.synOptions(Self.joinSYNACK))
         pair.settle()
         let toClient = first.client.takeKernel()
         pair.clientSends(
-            2001, 6001, .ack, [1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, 0, 30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
+            2001, 6001, .ack,
+            [1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, echo, 30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
         pair.settle()
         return (pair, toServer, toClient, pair.wire)
     }
@@ -48,13 +49,28 @@ import Testing
         #expect(timestamps == (9, 2))
     }
 
-    /// A kernel that hid its options in the timestamp of its SYN-ACK (SYN cookies) sees it again, though the peer was told of none.
-    @Test func theEchoOfACookieIsRestored() throws {
+    /// While it waits for the third ACK, a kernel takes the echo of its SYN-ACK's timestamp only, and may have hidden options in it (SYN
+    /// cookies): though the peer was told of none, or has heard a later one of the engine's.
+    @Test(arguments: [0, 9] as [UInt8]) func theEchoOfTheSYNACKIsRestored(echo: UInt8) throws {
         let first = Pair()
         Multipath(first).connect()
-        _ = join(first)
+        _ = join(first, echo: echo)
         let delivered = try #require(first.server.takeKernel().last)
         #expect(delivered.options.timestamps?.echo == 1)
+    }
+
+    /// A SYN-ACK that is repeated without ENO has no room for them.
+    @Test func repetitionsAreNotLengthened() throws {
+        let first = Pair()
+        Multipath(first).connect()
+        let (pair, _, _, _) = join(first)
+        first.client.feed(
+            TestSegment(
+                source: pair.b, destination: pair.a, sequence: 6000, acknowledgment: 2001, flags: [.syn, .ack],
+                options: [2, 4, 5, 180, 4, 2, 3, 3, 7] + Self.joinSYNACK
+            ).bytes, .inbound)
+        let told = try #require(first.client.takeKernel().last)
+        #expect(told.packet.flags == [.syn, .ack] && told.options.timestamps == nil)
     }
 
     /// The kernel of a peer whose first subflow had no timestamps is offered none.

@@ -2,6 +2,7 @@ import FlowEngine
 import OpenSSLProvider
 import PacketWire
 import Tcpcrypt
+import Testing
 
 /// Randomness that repeats from run to run.
 final class CountingRandom: RandomSource {
@@ -121,7 +122,10 @@ final class TestHost {
         guard let (direction, bytes) = pending.removeValue(forKey: id.number) else { return }
         switch direction {
         case .outbound: toWire.append(replacement ?? bytes)
-        case .inbound: toKernel.append(replacement ?? bytes)
+        case .inbound:
+            toKernel.append(replacement ?? bytes)
+            let length = replacement?.count ?? 0
+            if length > bytes.count { Issue.record("a verdict lengthens an inbound packet") }
         }
     }
 
