@@ -384,7 +384,9 @@ extension Flow {
         let isSuspicious = lastFailure.map { now.milliseconds(since: $0) < FlowTime.suspicion } ?? false
         // A sender whose window is the limit has more to send: segments that are not the last of a write. What looks like
         // the end of something is whole in the sender's eyes; if its length was forged on the way, both ends would wait for ever.
-        let looksLast = receive.held.looksLast(endingAt: receive.contiguousW)
+        // Linux marks what it repeats after a timeout in the same way: that its window is small was learnt when pieces came twice.
+        let hasSmallWindow = promisedAt.map { now.milliseconds(since: $0) < FlowTime.lossy } ?? false
+        let looksLast = !hasSmallWindow && receive.held.looksLast(endingAt: receive.contiguousW)
         let patience = isSuspicious || looksLast ? FlowTime.suspiciousProgress : FlowTime.leastProgress
         progressDeadline = now.adding(milliseconds: max(patience, roundTrip / 1_000_000))
     }

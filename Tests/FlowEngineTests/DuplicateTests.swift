@@ -104,6 +104,27 @@ import Testing
         #expect(answer.acknowledgment == start + 1000 && Self.blocks(answer) == [[start, start + 1000]])
     }
 
+    /// A kernel that repeats after a timeout sets PSH on everything: after pieces that came twice, others of that sender's do not wait for
+    /// their repetition (a path MTU black hole: four more segments per timeout, no end to be seen).
+    @Test(arguments: [true, false]) func aSmallWindowIsRemembered(isKnown: Bool) throws {
+        let attacker = HandMade(TestHost(seed: 1))
+        attacker.open()
+        let first = attacker.seq
+        let bytes = attacker.frame([UInt8](repeating: 3, count: 3000))
+        for _ in 0..<(isKnown ? 2 : 1) { attacker.send(Array(bytes[0..<1000]), at: first, [.ack, .psh]) }
+        attacker.send(Array(bytes[1000...]), at: first + 1000)
+        attacker.host.leave(attacker.there, attacker.here, 5001, 4001, .ack)
+        let second = attacker.seq
+        attacker.send(Array(attacker.frame([UInt8](repeating: 4, count: 3000))[0..<1000]), at: second, [.ack, .psh])
+        _ = attacker.host.takeSeen()
+        attacker.host.advance(milliseconds: 20)
+        let early = attacker.host.takeSeen().last?.acknowledgment
+        #expect(early == (isKnown ? second + 1000 : nil))
+        attacker.host.advance(milliseconds: 1000)
+        let late = attacker.host.takeSeen().last?.acknowledgment
+        #expect(late == second + 1000)
+    }
+
     /// Repeated with other boundaries: the part that was here.
     @Test func theOverlapIsNamed() throws {
         let attacker = HandMade(TestHost(seed: 1))

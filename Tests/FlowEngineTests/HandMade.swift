@@ -105,8 +105,8 @@ extension HandMade {
         _ = host.takeKernel()
     }
 
-    func send(_ payload: [UInt8], at sequence: UInt32) {
-        host.arrive(here, there, sequence, 5001, .ack, [69, 2], payload)
+    func send(_ payload: [UInt8], at sequence: UInt32, _ flags: TCPFlags = .ack) {
+        host.arrive(here, there, sequence, 5001, flags, [69, 2], payload)
     }
 
     func flow() throws -> Flow {
