@@ -79,7 +79,9 @@ let package = Package(
             name: "tcpcrypt-wire", dependencies: ["PathDevices", "PacketWire", "CPacketSocket", arguments],
             path: "Tests/tcpcrypt-wire", swiftSettings: house),
         // The benchmark: who arranges it, the two ends of the traffic, and what it is compared with.
-        .executableTarget(name: "tcpcrypt-bench", dependencies: [arguments], swiftSettings: house),
+        .executableTarget(
+            name: "tcpcrypt-bench",
+            dependencies: ["FlowEngine", "OpenSSLProvider", "PacketWire", "Tcpcrypt", arguments], swiftSettings: house),
         .testTarget(name: "BenchTests", dependencies: ["tcpcrypt-bench"], swiftSettings: house),
         .executableTarget(
             name: "tcpcrypt-load", path: "Tests/tcpcrypt-load",

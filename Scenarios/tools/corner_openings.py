@@ -16,12 +16,12 @@ QUEUE_SEQ, REPAIR, REPAIR_QUEUE = 21, 19, 20
 def refused(w):
     """nobody listens: refused at once"""
     # Neighbours get to know each other.
-    w.exchange(*w.pair(port=30000 + w.port))
+    w.exchange(*w.pair(port=10000 + w.port))
     began = time.monotonic()
     c = w.client()
     w.say(outcome(c.connect, (w.address["b"], w.port)), "at once", time.monotonic() - began < 1)
     # And nothing remembers it: the next one is served.
-    w.exchange(*w.pair(port=40000 + w.port))
+    w.exchange(*w.pair(port=20000 + w.port))
 
 
 def unreachable(w, *answers):

@@ -2,7 +2,7 @@ import PacketWire
 
 /// The retained part of a byte stream, addressed by absolute stream offsets.
 ///
-/// Grows to the largest amount ever retained at once, and gives the memory back when it runs empty.
+/// Grows to the largest amount ever retained at once; ``giveBack()`` when nothing has come for a while.
 struct ByteRing: Sendable {
     private var storage: [UInt8] = []
     /// Offset of the oldest retained byte.
@@ -28,14 +28,31 @@ struct ByteRing: Sendable {
         }
     }
 
-    mutating func discard(before offset: Int) {
-        start = min(max(start, offset), end)
-        if start == end, storage.count > Self.idleCapacity { storage = [] }
+    /// Appends what `fill` writes at the beginning of `room` bytes; it says how much that is, nil for nothing.
+    ///
+    /// - Parameter spare: room for as much, for the place where the ring begins anew.
+    mutating func append(room: Int, spare: inout [UInt8], _ fill: (inout MutableSpan<UInt8>) -> Int?) {
+        reserve(count + room)
+        let position = end & (storage.count - 1)
+        guard position + room <= storage.count else {
+            var span = spare.mutableSpan
+            var target = span._mutatingExtracting(0..<room)
+            if let count = fill(&target) { append(spare.span.extracting(0..<count)) }
+            return
+        }
+        var span = storage.mutableSpan
+        var target = span._mutatingExtracting(position..<position + room)
+        if let count = fill(&target) { end += count }
     }
 
-    /// Gives the memory back where nothing is retained.
-    mutating func release() {
-        if start == end { storage = [] }
+    mutating func discard(before offset: Int) { start = min(max(start, offset), end) }
+
+    /// Whether ``giveBack()`` would give back much.
+    var isLarge: Bool { storage.count > Self.idleCapacity }
+
+    /// Gives the memory back where nothing is retained: all of it, or what an idle connection should not keep.
+    mutating func giveBack(all: Bool) {
+        if start == end, all || isLarge { storage = [] }
     }
 
     /// Bytes of memory, used or not.

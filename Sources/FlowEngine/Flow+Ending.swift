@@ -21,6 +21,7 @@ enum FlowTime {
     /// How long a retransmission makes frames short.
     static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
+    static let idleMemory: Int64 = 1_000
     static let leastProgress: Int64 = 10
     /// The same after a frame that did not authenticate, and how long after.
     static let suspiciousProgress: Int64 = 1_000
@@ -140,8 +141,8 @@ extension Flow {
     func retire(_ now: Instant) {
         guard removalDeadline == nil else { return }
         removalDeadline = now.adding(milliseconds: FlowTime.finished)
-        send.release()
-        receive.release()
+        send.giveBack(all: true)
+        receive.giveBack(all: true)
         handshakeACK = nil
         header.template = []
         header.templatePacket = nil
@@ -310,7 +311,23 @@ extension Flow {
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
+        if let due = memoryDeadline, due <= now { memoryDue(now) }
         return true
+    }
+
+    /// Memory for what is under way stays while there is traffic: to get it anew for each flight takes longer than to fill it.
+    func armMemoryTimer(_ now: Instant) {
+        guard memoryDeadline == nil, send.holdsMemory || receive.holdsMemory else { return }
+        memoryDeadline = now.adding(milliseconds: FlowTime.idleMemory)
+    }
+
+    private func memoryDue(_ now: Instant) {
+        memoryDeadline = nil
+        if now.milliseconds(since: lastActivity) >= FlowTime.idleMemory {
+            send.giveBack(all: false)
+            receive.giveBack(all: false)
+        }
+        armMemoryTimer(now)
     }
 
     private func retransmit(_ now: Instant, _ output: inout Output) {

@@ -83,14 +83,16 @@ extension Flow {
 
     /// Opens the frame at ``ReceiveStream/nextW`` and appends its plaintext; nil where it does not authenticate.
     private func open(_ unit: Span<UInt8>, _ scratch: inout [UInt8]) -> OpenedFrame? {
-        var target = scratch.mutableSpan
-        guard let frame = opener?.open(unit, offset: UInt64(receive.nextW), into: &target) else { return nil }
+        let offset = UInt64(receive.nextW)
+        let k = receive.nextK
+        let frame = receive.append(wCount: unit.count, spare: &scratch) { target in
+            opener?.open(unit, offset: offset, into: &target)
+        }
+        guard let frame else { return nil }
         host.counters.framesOpened += 1
         receive.consecutiveFailures = 0
         receive.unsignedFINs.clear()
-        if let urgent = frame.urgent { receive.urgentEndK = receive.nextK + Int(urgent) + 1 }
-        receive.append(
-            scratch.span.extracting(0..<frame.dataLength), wCount: unit.count, lead: frame.urgent == nil ? 4 : 6)
+        if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)
         return frame
     }

@@ -99,6 +99,7 @@ extension Flow {
         if ackOwed { injectAck(now: now, &output) }
         armProgressTimer(now)
         armRedeliveryTimer(now)
+        armMemoryTimer(now)
         if isFinished { retire(now) }
     }
 

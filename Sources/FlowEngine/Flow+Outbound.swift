@@ -51,6 +51,7 @@ extension Flow {
             receive.advertise(header.localWindow)
             if progressDeadline == nil { armProgressTimer(arrival.now) }
             armRedeliveryTimer(arrival.now)
+            armMemoryTimer(arrival.now)
         }
         header.window = offeredWindow(packet)
         if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
@@ -312,8 +313,12 @@ extension Flow {
     /// Seals the empty frame with FINp that goes before a FIN without data.
     private func sealFIN(_ scratch: inout [UInt8]) {
         let length = Frame.length(data: 0, urgent: false)
-        guard sealInto(&scratch, [UInt8]().span, length: length, fin: true, rekey: false, urgent: nil) else { return }
-        send.appendFIN(frame: scratch.span.extracting(0..<length))
+        host.counters.framesSealed += 1
+        var all = scratch.mutableSpan
+        var target = all._mutatingExtracting(0..<length)
+        let isSealed = sealer?.seal(
+            data: [UInt8]().span, urgent: nil, fin: true, rekey: false, offset: UInt64(send.nextW), into: &target)
+        if isSealed == true { send.appendFIN(frame: scratch.span.extracting(0..<length)) }
     }
 
     /// Seals one frame at the end of the stream.
@@ -321,18 +326,11 @@ extension Flow {
         _ data: Span<UInt8>, fin: Bool, rekey: Bool, urgent: UInt16?, _ scratch: inout [UInt8]
     ) {
         let length = Frame.length(data: data.count, urgent: urgent != nil)
-        guard sealInto(&scratch, data, length: length, fin: fin, rekey: rekey, urgent: urgent) else { return }
-        send.append(scratch.span.extracting(0..<length), kCount: data.count, lead: urgent == nil ? 4 : 6)
-    }
-
-    private func sealInto(
-        _ scratch: inout [UInt8], _ data: Span<UInt8>, length: Int, fin: Bool, rekey: Bool, urgent: UInt16?
-    ) -> Bool {
+        let offset = UInt64(send.nextW)
         host.counters.framesSealed += 1
-        var all = scratch.mutableSpan
-        var target = all._mutatingExtracting(0..<length)
-        return sealer?.seal(
-            data: data, urgent: urgent, fin: fin, rekey: rekey, offset: UInt64(send.nextW), into: &target) ?? false
+        send.append(count: length, kCount: data.count, lead: urgent == nil ? 4 : 6, spare: &scratch) { target in
+            sealer?.seal(data: data, urgent: urgent, fin: fin, rekey: rekey, offset: offset, into: &target) ?? false
+        }
     }
 
     /// Seals a frame without data: it owns no K, so the engine alone looks after it.

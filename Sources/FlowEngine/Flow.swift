@@ -138,6 +138,8 @@ final class Flow {
     var heldDeadline: Instant?
     /// When a peer that has proved nothing is given up.
     var proofDeadline: Instant?
+    /// When to look whether memory has become idle.
+    var memoryDeadline: Instant?
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -188,6 +190,7 @@ final class Flow {
         next = Self.earlier(next, doubt?.due)
         next = Self.earlier(next, heldDeadline)
         next = Self.earlier(next, proofDeadline)
+        next = Self.earlier(next, memoryDeadline)
         return Self.earlier(next, removalDeadline)
     }
 

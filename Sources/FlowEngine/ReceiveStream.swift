@@ -1,5 +1,6 @@
 import DequeModule
 import PacketWire
+import Tcpcrypt
 
 /// Ends of file that the peer did not sign (RFC 8548 section 3.7).
 ///
@@ -73,11 +74,19 @@ struct ReceiveStream: Sendable {
     var hasPartialFrame: Bool { contiguousW > nextW && signedEndW == nil }
     var isFinished: Bool { finK.map { acknowledgedK > $0 } ?? false }
 
-    /// Appends the plaintext of an authenticated frame, or the engine-owned stretch of a message.
-    mutating func append(_ data: Span<UInt8>, wCount: Int, lead: Int) {
-        plaintext.append(data)
-        map.append(kCount: data.count, wCount: wCount, lead: lead)
+    /// Appends the plaintext that `open` makes of a frame of `wCount` bytes; nil where it makes none.
+    mutating func append(
+        wCount: Int, spare: inout [UInt8], _ open: (inout MutableSpan<UInt8>) -> OpenedFrame?
+    ) -> OpenedFrame? {
+        var opened: OpenedFrame?
+        plaintext.append(room: max(0, wCount - Frame.overhead), spare: &spare) { target in
+            opened = open(&target)
+            return opened?.dataLength
+        }
+        guard let opened else { return nil }
+        map.append(kCount: opened.dataLength, wCount: wCount, lead: opened.urgent == nil ? 4 : 6)
         advanceContiguous()
+        return opened
     }
 
     /// A message of the key exchange: it owns W but no K.
@@ -118,8 +127,9 @@ struct ReceiveStream: Sendable {
         plaintext.copy(range, into: &target, at: index)
     }
 
-    /// Gives back memory that nothing is in.
-    mutating func release() { plaintext.release() }
+    var holdsMemory: Bool { plaintext.isLarge }
+
+    mutating func giveBack(all: Bool) { plaintext.giveBack(all: all) }
 
     // MARK: Held packets
 

@@ -63,6 +63,17 @@ struct SendStream: Sendable {
         if kCount == 0 { engineOwned.append(w) }
     }
 
+    /// Appends a frame of `count` bytes where `seal` makes one.
+    mutating func append(
+        count: Int, kCount: Int, lead: Int, spare: inout [UInt8], _ seal: (inout MutableSpan<UInt8>) -> Bool
+    ) {
+        let before = ciphertext.end
+        ciphertext.append(room: count, spare: &spare) { target in seal(&target) ? count : nil }
+        guard ciphertext.end > before else { return }
+        let w = map.append(kCount: kCount, wCount: count, lead: lead)
+        if kCount == 0 { engineOwned.append(w) }
+    }
+
     /// Appends the FIN: one K and one W byte that carry no data. `frame`, if any, is the empty frame with FINp in
     /// front of it, which belongs to the FIN's K byte so that the kernel's retransmissions bring it along.
     mutating func appendFIN(frame: Span<UInt8>) {
@@ -75,8 +86,9 @@ struct SendStream: Sendable {
         ciphertext.copy(range, into: &target, at: index)
     }
 
-    /// Gives back memory that nothing is in.
-    mutating func release() { ciphertext.release() }
+    var holdsMemory: Bool { ciphertext.isLarge }
+
+    mutating func giveBack(all: Bool) { ciphertext.giveBack(all: all) }
 
     /// The oldest W offset that can still be sent.
     var retransmittableW: Int { ciphertext.start }
