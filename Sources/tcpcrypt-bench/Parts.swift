@@ -7,7 +7,8 @@ import Tcpcrypt
 extension TableSpecification {
     static let parts = TableSpecification(
         name: "parts", title: "The engines in memory, and their parts",
-        note: "One core, medians. A super-packet is one of 45 segments, as Linux makes them of a stream; the queues are not in it.",
+        note:
+            "One core, medians. A super-packet is one of 45 segments, as Linux makes them of a stream; the queues are not in it.",
         metrics: [Metric(name: "us each", unit: "µs", isBetterHigh: false, digits: 2)],
         references: [], relation: .difference,
         rows: [

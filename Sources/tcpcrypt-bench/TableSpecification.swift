@@ -16,7 +16,8 @@ struct TableSpecification: Sendable {
     var roundsAtMost = Int.max
 
     static let all = [
-        setup, joins, encryption, eightFlows, mptcp, staticPages, dynamicPages, latency, latencyMPTCP, memory, crowd, parts,
+        setup, joins, encryption, eightFlows, mptcp, staticPages, dynamicPages, latency, latencyMPTCP, memory, crowd,
+        parts,
     ]
 
     private static let bulkMetrics = [
