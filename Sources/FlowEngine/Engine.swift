@@ -3,7 +3,8 @@ import HeapModule
 import PacketWire
 public import Tcpcrypt
 
-/// The engine of one host (one network namespace): packets and time in, actions out.
+/// The engine of one host (one network namespace), or of those of its connections that one thread serves: packets and time in,
+/// actions out.
 ///
 /// Pure and deterministic: it reads no clock, opens no socket, and draws randomness from its argument only.
 public struct Engine: ~Copyable {
@@ -18,8 +19,14 @@ public struct Engine: ~Copyable {
     private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
-    public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
-        host = Host(configuration: configuration, crypto: crypto, random: random)
+    /// - Parameter shared: what it has in common with the host's other engines, if there are any.
+    public init(
+        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource,
+        shared: SharedState? = nil
+    ) {
+        host = Host(
+            configuration: configuration, crypto: crypto, random: random,
+            shared: shared ?? SharedState(crypto: crypto))
         unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
     }
 
@@ -59,7 +66,7 @@ public struct Engine: ~Copyable {
             remote: isOutbound ? parsed.destination : parsed.source)
         let arrival = Arrival(packet: parsed, metadata: metadata, now: now)
         if parsed.flags.contains(.syn) {
-            dispatchSYN(packet, tuple, arrival, &output)
+            host.locked { dispatchSYN(packet, tuple, arrival, &output) }
         } else {
             dispatch(packet, tuple, arrival, &output)
         }
@@ -69,6 +76,16 @@ public struct Engine: ~Copyable {
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
         guard let flow = flows[tuple] else { return receiveStray(bytes, tuple, arrival, &output) }
+        if flow.isSettled {
+            serve(flow, bytes, arrival, &output)
+        } else {
+            host.locked { serve(flow, bytes, arrival, &output) }
+        }
+    }
+
+    private mutating func serve(
+        _ flow: Flow, _ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output
+    ) {
         switch arrival.metadata.direction {
         case .outbound: flow.outbound(bytes, arrival, &output)
         case .inbound: flow.inbound(bytes, arrival, &output)
@@ -321,8 +338,10 @@ public struct Engine: ~Copyable {
         flow.removalDeadline = nil
         leaveUnproven(flow)
         guard let mptcp = flow.mptcp else { return }
-        mptcp.subflows -= 1
-        if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }
+        host.locked {
+            mptcp.subflows -= 1
+            if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }
+        }
     }
 
     // MARK: Time
@@ -345,16 +364,24 @@ public struct Engine: ~Copyable {
             if flow.latestScheduled == first.at { flow.latestScheduled = nil }
             guard flow.scheduled == first.at else { continue }
             flow.scheduled = nil
-            if flow.handleDeadlines(now: now, &output) {
-                settle(flow, &output)
+            if flow.isSettled {
+                serveDeadlines(of: flow, now, &output)
             } else {
-                remove(flow, now: now, &output)
+                host.locked { serveDeadlines(of: flow, now, &output) }
             }
         }
         condemned.handleDeadlines(now, host, &output)
         if nextExpiry <= now {
             nextExpiry = now.adding(milliseconds: 10_000)
-            host.tracker.expire(now: now)
+            host.locked { host.tracker.expire(now: now) }
+        }
+    }
+
+    private mutating func serveDeadlines(of flow: Flow, _ now: Instant, _ output: inout Output) {
+        if flow.handleDeadlines(now: now, &output) {
+            settle(flow, &output)
+        } else {
+            remove(flow, now: now, &output)
         }
     }
 
@@ -362,6 +389,10 @@ public struct Engine: ~Copyable {
     ///
     /// The journal keeps them: it says which sockets must be gone before the rules go.
     public mutating func shutDown(now: Instant, into output: inout Output) {
+        host.locked { endAll(now, &output) }
+    }
+
+    private mutating func endAll(_ now: Instant, _ output: inout Output) {
         for flow in Array(flows.values) {
             if flow.isProtected || flow.hasPromisedEncryption {
                 flow.abort(.shutdown, now: now, &output)
@@ -380,7 +411,9 @@ public struct Engine: ~Copyable {
     public mutating func condemn(_ flows: [CondemnedFlow], now: Instant) { condemned.add(flows, now: now) }
 
     /// MPTCP connections older than the daemon that were never encrypted: their joins are none of our business.
-    public mutating func adoptPlain(tokens: [(local: UInt32, remote: UInt32)]) { host.tracker.adoptPlain(tokens) }
+    public mutating func adoptPlain(tokens: [(local: UInt32, remote: UInt32)]) {
+        host.locked { host.tracker.adoptPlain(tokens) }
+    }
 
     /// Forgets idle flows that have no socket any more, given every TCP socket of the namespace.
     public mutating func reconcile(sockets: Set<FlowTuple>, now: Instant, into output: inout Output) {

@@ -186,8 +186,10 @@ extension Flow {
         guard phase != .aborted else { return }
         host.counters.aborts += 1
         output.actions.append(.log(.aborted(tuple, reason)))
-        let endsConnection = mptcp.map { reason == .shutdown || $0.subflows <= 1 } ?? false
-        let keys = endsConnection ? mptcp?.keys : nil
+        var keys: MPTCPKeys?
+        if let mptcp {
+            host.locked { keys = reason == .shutdown || mptcp.subflows <= 1 ? mptcp.keys : nil }
+        }
         closingKeys = keys
         injectReset(keys, &output)
         if let keys { injectFastClose(keys, &output) }

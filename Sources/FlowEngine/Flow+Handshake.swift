@@ -105,7 +105,6 @@ extension Flow {
     ///
     /// - Returns: the mark the rules may be given.
     func becomePlain(_ reason: FallbackReason, _ output: inout Output) -> FlowMark {
-        let lacksKeys = mptcp.map { !isJoin && $0.keys == nil } ?? false
         guard lacksKeys || isUnconfirmed else {
             fallBack(reason, &output)
             return .plain

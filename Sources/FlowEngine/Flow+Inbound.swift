@@ -56,7 +56,7 @@ extension Flow {
             deliverAgain(bytes, options, segment, acknowledged, arrival, &output)
         } else {
             traffic.wireIn += UInt64(segment.w.count)
-            if arrival.metadata.isGSO { mptcp?.receivesSuperPackets = true }
+            if arrival.metadata.isGSO, let mptcp, !mptcp.receivesSuperPackets { mptcp.receivesSuperPackets = true }
             take(bytes, options, segment, arrival, &output)
         }
         abandonStuckFrame(segment, arrival.now, &output)
@@ -74,7 +74,7 @@ extension Flow {
             handshakeACK = nil
         }
         if !isFinished && !isReset { removalDeadline = nil }
-        if mptcp?.remoteKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
+        if lacksKeys { learnKeys(options.mptcpOption(isSYN: false), from: .inbound, &output) }
         if let timestamps = options.timestamps { header.hear(timestamp: timestamps.value) }
         header.remoteWindow = packet.window
     }

@@ -15,7 +15,7 @@ extension Flow {
         opening = nil
         accepting = nil
         if origin == .fresh, host.configuration.resumption {
-            let chain = secret.sessionChain(crypto, lookAhead: Host.sessionLookAhead)
+            let chain = secret.sessionChain(crypto, lookAhead: SharedState.sessionLookAhead)
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
         }
@@ -44,7 +44,7 @@ extension Flow {
 
     /// Notes the keys that an option of the handshake shows (RFC 8684 section 3.1).
     func learnKeys(_ option: MPTCPOption?, from direction: Direction, _ output: inout Output) {
-        guard let mptcp, !isJoin, mptcp.localKey == nil || mptcp.remoteKey == nil else { return }
+        guard let mptcp, lacksKeys else { return }
         let key: UInt64
         switch option {
         // What a peer says our key is counts for nothing.
@@ -52,8 +52,12 @@ extension Flow {
         default: return
         }
         host.tracker.learn(key, of: direction, for: mptcp, crypto: host.crypto)
+        noteKeys()
         linkJoinChains(&output)
     }
+
+    /// Those of a connection that is joined are known.
+    func noteKeys() { lacksKeys = !isJoin && mptcp.map { $0.keys == nil } ?? false }
 
     /// Once the first subflow has both its secret and its tokens, the connection has its join chains. Nobody needs the
     /// secret then.

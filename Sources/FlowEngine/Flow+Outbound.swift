@@ -54,7 +54,7 @@ extension Flow {
             armMemoryTimer(arrival.now)
         }
         header.window = offeredWindow(packet)
-        if mptcp?.localKey == nil { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
+        if lacksKeys { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
         if !packet.flags.contains(.rst), !options.contains(TCPOptionKind.mptcp) { kernelFellBack = true }
         if packet.flags.contains(.rst) {
             emitReset(bytes, options, arrival, &output)
@@ -85,7 +85,7 @@ extension Flow {
     /// it is five eighths once such packets have come; with half of it the kernel would never offer more, for it doubles what a
     /// round trip brought. The right edge does not move back.
     private func offeredWindow(_ packet: TCPPacket) -> UInt16 {
-        guard mptcp?.receivesSuperPackets == true else { return packet.window }
+        guard let mptcp, mptcp.receivesSuperPackets else { return packet.window }
         let frugal = packet.window - UInt16(UInt32(packet.window) * 3 / 8)
         let roundedUp = max(0, header.advertisedEdge - currentAckW) + (1 << header.localScale) - 1
         return min(packet.window, max(frugal, UInt16(clamping: roundedUp >> header.localScale)))

@@ -78,7 +78,9 @@ final class Flow {
 
     // MARK: MPTCP
 
-    var mptcp: MPTCPConnection?
+    var mptcp: MPTCPConnection? {
+        didSet { noteKeys() }
+    }
     var isJoin = false
     var joinRandom: UInt32 = 0
     /// The token in the SYN from the wire that was judged.
@@ -182,6 +184,10 @@ final class Flow {
     /// What remains is there to answer late packets.
     var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }
+    /// Established: what its packets do concerns no other connection.
+    var isSettled: Bool { phase == .encrypted && isProven && unprovenJoin == nil && !lacksKeys && !isUnconfirmed }
+    /// The keys of the MPTCP connection are not known yet (RFC 8684 section 3.1).
+    var lacksKeys = false
 
     var nextDeadline: Instant? {
         var next = Self.earlier(engineDeadline, progressDeadline)

@@ -1,17 +1,14 @@
 import PacketWire
 import Tcpcrypt
 
-/// What the flows of one host share.
+/// What the flows of one engine share.
 final class Host {
     let configuration: EngineConfiguration
     let crypto: any CryptoProvider
     let random: any RandomSource
     var counters = EngineCounters()
-    var tracker = MPTCPTracker()
-    var sessions: SessionCache
     var pending: PendingVerdicts
     var paths = PathMTUs()
-    var unansweredOffers = UnansweredOffers()
     /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
     var kernelProbesPaths = false
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
@@ -24,12 +21,13 @@ final class Host {
     var plainScratch = [UInt8](repeating: 0, count: 70_000)
     var unitScratch = [UInt8](repeating: 0, count: 70_000)
 
-    /// Session secrets a peer may be ahead of us: lost connections in a row.
-    static let sessionLookAhead = 16
-    /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
-    static let mostSessions = 32_768
+    /// What belongs to all engines of the host; see ``locked(_:)``.
+    let shared: SharedState
+    var isLocked = false
 
-    init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
+    init(
+        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, shared: SharedState
+    ) {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
@@ -37,8 +35,6 @@ final class Host {
         let rate = configuration.maximumKeyExchangesPerSecond
         // More at once, for a crowd that comes back after a restart.
         keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
-        sessions = SessionCache(
-            limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
-            crypto: crypto)
+        self.shared = shared
     }
 }

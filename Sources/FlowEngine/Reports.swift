@@ -31,6 +31,12 @@ extension PlainFlow {
 extension Engine {
     /// Every connection that goes on, as far as known: MPTCP with all subflows, then TCP, in a stable order.
     public func connections() -> [ConnectionReport] {
+        var reports: [ConnectionReport] = []
+        host.locked { reports = collectConnections() }
+        return reports
+    }
+
+    private func collectConnections() -> [ConnectionReport] {
         var grouped: [ObjectIdentifier: ConnectionReport] = [:]
         var alone: [ConnectionReport] = []
         for flow in flows.values where !flow.hasEnded {
@@ -64,11 +70,17 @@ extension Engine {
     }
 
     /// How many sessions are cached.
-    public var sessionCount: Int { host.sessions.count }
+    public var sessionCount: Int {
+        var count = 0
+        host.locked { count = host.sessions.count }
+        return count
+    }
 
     /// Cached sessions.
     public func sessions(now: Instant) -> [SessionReport] {
-        host.sessions.entries(now: now.milliseconds).map {
+        var entries: [SessionCache.Entry] = []
+        host.locked { entries = host.sessions.entries(now: now.milliseconds) }
+        return entries.map {
             SessionReport(
                 tep: $0.tep, aead: $0.aead, originalRole: $0.role, nextIndex: $0.nextIndex, peers: $0.peers,
                 ageMilliseconds: $0.ageMilliseconds)
@@ -82,7 +94,7 @@ extension Engine {
     }
 
     /// Forgets every cached session; connections go on.
-    public mutating func flushSessions() { host.sessions.flush() }
+    public mutating func flushSessions() { host.locked { host.sessions.flush() } }
 
     public var counters: EngineCounters { host.counters }
 }

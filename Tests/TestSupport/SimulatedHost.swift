@@ -30,7 +30,7 @@ public final class SimulatedHost {
     public var egress: (any NetworkDevice)?
 
     private unowned let network: VirtualNetwork
-    private var engine: Engine?
+    private var workers: [Worker] = []
     private var output = Output(capacity: 1 << 16)
     private var pending: [PacketID: Pending] = [:]
     /// Connections whose packets the rules no longer queue.
@@ -50,21 +50,54 @@ public final class SimulatedHost {
         nextReconciliation = network.now.adding(milliseconds: 10_000)
     }
 
-    /// Puts an engine between kernel and wire.
+    /// One of the engines that share the work.
+    private final class Worker {
+        var engine: Engine
+
+        init(_ engine: consuming Engine) { self.engine = engine }
+    }
+
+    /// Puts engines between kernel and wire, of which each serves some of the connections.
     public func startEngine(
-        _ configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource
+        _ configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, workers count: Int
     ) {
-        engine = Engine(configuration: configuration, crypto: crypto, random: random)
+        let shared = SharedState(crypto: crypto)
+        workers = (0..<count).map { _ in
+            Worker(Engine(configuration: configuration, crypto: crypto, random: random, shared: shared))
+        }
+    }
+
+    /// Who serves the connection that a packet, or what an error quotes, belongs to.
+    private func worker(of packet: WirePacket) -> Worker {
+        var ports = packet.parsed.map { ($0.source.port, $0.destination.port) }
+        if ports == nil, let error = ICMPError(parsing: packet.bytes.span) {
+            ports = (error.source.port, error.destination.port)
+        }
+        let sum = ports.map { UInt32($0.0) + UInt32($0.1) } ?? 0
+        return workers[Int(sum &* 0x9e37_79b1 >> 16) % workers.count]
     }
 
     /// Tells the engine that its kernel tries how long segments may be.
-    public func tellProbing() { engine?.kernelProbesPaths = true }
+    public func tellProbing() {
+        for worker in workers { worker.engine.kernelProbesPaths = true }
+    }
 
-    public var hasEngine: Bool { engine != nil }
+    public var hasEngine: Bool { !workers.isEmpty }
     public var pendingCount: Int { pending.count }
-    public func connections() -> [ConnectionReport] { engine?.connections() ?? [] }
-    public func sessions() -> [SessionReport] { engine?.sessions(now: network.now) ?? [] }
-    public var counters: EngineCounters { engine?.counters ?? EngineCounters() }
+    public func connections() -> [ConnectionReport] {
+        var merged: [ConnectionReport] = []
+        for report in workers.flatMap({ $0.engine.connections() }) {
+            let known = merged.firstIndex {
+                report.isMPTCP && $0.isMPTCP && $0.localToken == report.localToken
+                    && $0.remoteToken == report.remoteToken
+            }
+            if let known { merged[known].subflows += report.subflows } else { merged.append(report) }
+        }
+        return merged
+    }
+
+    public func sessions() -> [SessionReport] { workers.first?.engine.sessions(now: network.now) ?? [] }
+    public var counters: EngineCounters { workers.reduce(EngineCounters()) { $0 + $1.engine.counters } }
     public var now: Instant { network.now }
 
     // MARK: Applications
@@ -90,9 +123,11 @@ public final class SimulatedHost {
 
     /// Stops the daemon as an operator does.
     public func shutDownEngine() {
-        output.reset()
-        engine?.shutDown(now: now, into: &output)
-        perform()
+        for worker in workers {
+            output.reset()
+            worker.engine.shutDown(now: now, into: &output)
+            perform()
+        }
         settle()
     }
 
@@ -100,8 +135,8 @@ public final class SimulatedHost {
 
     public var nextDeadline: Instant? {
         var times = sockets.values.compactMap(\.nextDeadline) + applications.compactMap(\.nextDeadline)
-        if engine != nil { times.append(nextReconciliation) }
-        if let deadline = engine?.nextDeadline { times.append(deadline) }
+        if hasEngine { times.append(nextReconciliation) }
+        times += workers.compactMap { $0.engine.nextDeadline }
         return times.min()
     }
 
@@ -112,24 +147,27 @@ public final class SimulatedHost {
         for (tuple, socket) in sockets where socket.state == .closed && socket.failure == nil {
             sockets[tuple] = nil
         }
-        if let deadline = engine?.nextDeadline, deadline <= now {
+        for worker in workers {
+            guard let deadline = worker.engine.nextDeadline, deadline <= now else { continue }
             output.reset()
-            engine?.handleDeadlines(now: now, into: &output)
+            worker.engine.handleDeadlines(now: now, into: &output)
             perform()
-            if let again = engine?.nextDeadline, again <= now {
+            if let again = worker.engine.nextDeadline, again <= now {
                 violations.append("a deadline of \(again.nanoseconds) stays due after it was handled")
             }
         }
-        if engine != nil, nextReconciliation <= now { reconcile() }
+        if hasEngine, nextReconciliation <= now { reconcile() }
         settle()
     }
 
     private func reconcile() {
         nextReconciliation = now.adding(milliseconds: 10_000)
         let alive = sockets.filter { $0.value.state != .closed }
-        output.reset()
-        engine?.reconcile(sockets: Set(alive.keys), now: now, into: &output)
-        perform()
+        for worker in workers {
+            output.reset()
+            worker.engine.reconcile(sockets: Set(alive.keys), now: now, into: &output)
+            perform()
+        }
     }
 
     /// Lets applications and sockets act until nothing more happens now.
@@ -169,7 +207,7 @@ public final class SimulatedHost {
 
     /// Shows the packet to the engine; false where the rules do not queue it.
     private func enqueue(_ packet: WirePacket, _ direction: Direction, _ tuple: FlowTuple?) -> Bool {
-        guard engine != nil else { return false }
+        guard hasEngine else { return false }
         let flags = packet.parsed?.flags ?? []
         let isFirst = flags.contains(.syn) && !flags.contains(.ack)
         if let tuple, plainFlows.contains(tuple), !isFirst { return false }
@@ -181,7 +219,7 @@ public final class SimulatedHost {
             mtu: direction == .outbound ? announcedRoute(packet) : mtu,
             isChecksumVerified: packet.hasPartialChecksum)
         output.reset()
-        engine?.receive(packet.bytes.span, metadata, now: now, into: &output)
+        worker(of: packet).engine.receive(packet.bytes.span, metadata, now: now, into: &output)
         perform()
         return true
     }

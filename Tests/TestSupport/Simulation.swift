@@ -61,7 +61,8 @@ public final class Simulation {
         network.hosts = [client, server]
         for (host, side) in [(client, setup.client), (server, setup.server)] where side.hasEngine {
             host.startEngine(
-                side.engine, crypto: provider, random: SeededRandomSource(seed: self.random.next()))
+                side.engine, crypto: provider, random: SeededRandomSource(seed: self.random.next()),
+                workers: 1 + Int(seed % 3))
             if side.kernel.probesPath { host.tellProbing() }
         }
         let toServer = line(to: server, setup.toServer, isFromClient: true)

@@ -1,0 +1,70 @@
+import Synchronization
+public import Tcpcrypt
+
+/// What the engines of one host share, each of which serves its own connections on a thread of its own: sessions, MPTCP connections, and
+/// between which hosts offers were in vain.
+///
+/// One lock guards it all, ``MPTCPConnection`` and ``SecretChain`` included. Handshakes, ends of connections and reports take it
+/// (``Host/locked(_:)``); packets of established connections do not.
+public final class SharedState: @unchecked Sendable {
+    fileprivate let lock = Mutex<Void>(())
+    fileprivate var tracker = MPTCPTracker()
+    fileprivate var sessions: SessionCache
+    fileprivate var unansweredOffers = UnansweredOffers()
+
+    /// Session secrets a peer may be ahead of us: lost connections in a row.
+    static let sessionLookAhead = 16
+    /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
+    static let mostSessions = 32_768
+
+    public init(crypto: any CryptoProvider) {
+        sessions = SessionCache(
+            limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
+            crypto: crypto)
+    }
+}
+
+extension Host {
+    /// Runs `body` with the right to what the engines of the host share; may be called within itself.
+    func locked(_ body: () -> Void) {
+        if isLocked { return body() }
+        shared.lock.withLock { _ in
+            isLocked = true
+            body()
+            isLocked = false
+        }
+    }
+
+    var tracker: MPTCPTracker {
+        get {
+            assert(isLocked)
+            return shared.tracker
+        }
+        _modify {
+            assert(isLocked)
+            yield &shared.tracker
+        }
+    }
+
+    var sessions: SessionCache {
+        get {
+            assert(isLocked)
+            return shared.sessions
+        }
+        _modify {
+            assert(isLocked)
+            yield &shared.sessions
+        }
+    }
+
+    var unansweredOffers: UnansweredOffers {
+        get {
+            assert(isLocked)
+            return shared.unansweredOffers
+        }
+        _modify {
+            assert(isLocked)
+            yield &shared.unansweredOffers
+        }
+    }
+}
