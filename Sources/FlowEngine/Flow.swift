@@ -81,6 +81,9 @@ final class Flow {
     var mptcp: MPTCPConnection? {
         didSet { noteKeys() }
     }
+    /// Whether packets of several segments come, on this subflow or, as far as known, another one.
+    var receivesSuperPackets = false
+    var askedForSuperPackets: Instant?
     var isJoin = false
     var joinRandom: UInt32 = 0
     /// The token in the SYN from the wire that was judged.

@@ -1,6 +1,5 @@
 import DequeModule
 import PacketWire
-import Synchronization
 import Tcpcrypt
 
 /// One MPTCP connection as its subflows share it (RFC 8684 section 2).
@@ -19,7 +18,8 @@ final class MPTCPConnection {
     var acceptingChain: SecretChain?
     /// The session the connection's keys came from; a peer address that joins is learnt for it.
     var sessionChain: SecretChain?
-    private let superPacket = Atomic(false)
+    /// Whether packets of several segments come, on any subflow.
+    var receivesSuperPackets = false
     /// Whether the first subflow uses timestamps.
     var usesTimestamps = false
     var subflows = 1
@@ -30,12 +30,6 @@ final class MPTCPConnection {
     private var attempts: [Int: Int] = [:]
 
     init(isOpener: Bool) { self.isOpener = isOpener }
-
-    /// Whether packets of several segments come, on any subflow. Needs no lock.
-    var receivesSuperPackets: Bool {
-        get { superPacket.load(ordering: .relaxed) }
-        set { superPacket.store(newValue, ordering: .relaxed) }
-    }
 
     /// Counts one more attempt to prove a join secret; false when there were too many.
     func admitAttempt(_ index: Int) -> Bool {

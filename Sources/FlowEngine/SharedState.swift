@@ -1,5 +1,10 @@
-import Synchronization
 public import Tcpcrypt
+
+/// A lock of whoever runs several engines on several threads.
+public protocol SharedLock: Sendable {
+    /// Runs `body` while nobody else runs one. Never called within itself.
+    func withLock(_ body: () -> Void)
+}
 
 /// What the engines of one host share, each of which serves its own connections on a thread of its own: sessions, MPTCP connections, and
 /// between which hosts offers were in vain.
@@ -7,7 +12,7 @@ public import Tcpcrypt
 /// One lock guards it all, ``MPTCPConnection`` and ``SecretChain`` included. Handshakes, ends of connections and reports take it
 /// (``Host/locked(_:)``); packets of established connections do not.
 public final class SharedState: @unchecked Sendable {
-    fileprivate let lock = Mutex<Void>(())
+    fileprivate let lock: (any SharedLock)?
     fileprivate var tracker = MPTCPTracker()
     fileprivate var sessions: SessionCache
     fileprivate var unansweredOffers = UnansweredOffers()
@@ -17,7 +22,9 @@ public final class SharedState: @unchecked Sendable {
     /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
     static let mostSessions = 32_768
 
-    public init(crypto: any CryptoProvider) {
+    /// - Parameter lock: nil where one thread runs all engines.
+    public init(crypto: any CryptoProvider, lock: (any SharedLock)? = nil) {
+        self.lock = lock
         sessions = SessionCache(
             limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
             crypto: crypto)
@@ -28,11 +35,14 @@ extension Host {
     /// Runs `body` with the right to what the engines of the host share; may be called within itself.
     func locked(_ body: () -> Void) {
         if isLocked { return body() }
-        shared.lock.withLock { _ in
-            isLocked = true
-            body()
-            isLocked = false
-        }
+        guard let lock = shared.lock else { return run(body) }
+        lock.withLock { run(body) }
+    }
+
+    private func run(_ body: () -> Void) {
+        isLocked = true
+        body()
+        isLocked = false
     }
 
     var tracker: MPTCPTracker {
