@@ -18,7 +18,10 @@ public struct Engine: ~Copyable {
     private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
-    public init(configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource) {
+    public init(
+        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource,
+        shared: SharedState? = nil
+    ) {
         host = Host(configuration: configuration, crypto: crypto, random: random)
         unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
     }
