@@ -46,7 +46,7 @@ let package = Package(
             providers: [.apt(["libnetfilter-queue-dev", "libmnl-dev"])]),
         .target(name: "OpenSSLProvider", dependencies: ["Tcpcrypt", "CCrypto"], swiftSettings: house),
         .target(name: "NetfilterQueue", dependencies: ["CNetfilterQueue", "PacketWire", system], swiftSettings: house),
-        .target(name: "Firewall", dependencies: [system], swiftSettings: house),
+        .target(name: "Firewall", dependencies: ["PacketWire", system], swiftSettings: house),
         .target(
             name: "DaemonCore",
             dependencies: [
@@ -107,7 +107,8 @@ let package = Package(
             swiftSettings: house),
         .testTarget(
             name: "NetfilterQueueTests", dependencies: ["NetfilterQueue", "PacketWire"], swiftSettings: house),
-        .testTarget(name: "FirewallTests", dependencies: ["Firewall"], swiftSettings: house),
+        .testTarget(
+            name: "FirewallTests", dependencies: ["Firewall", "NetfilterQueue", "PacketWire"], swiftSettings: house),
         .testTarget(
             name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
         .testTarget(

@@ -5,11 +5,13 @@
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netlink.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
 
-// glibc has it for _GNU_SOURCE only, which its Swift module is not built with.
+// glibc has them for _GNU_SOURCE only, which its Swift module is not built with.
 extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+extern int sched_getaffinity(pid_t, size_t, cpu_set_t *);

@@ -35,7 +35,9 @@ public struct StatusMessage: ControlMessage {
     public var resumption: Bool
     /// Destination ports of SYNs left alone (never of joins).
     public var excludedPorts: [Int]
-    /// Numbers of the netfilter queues.
+    /// Threads that share the packets.
+    public var workers: Int
+    /// Numbers of the netfilter queues, three for each worker.
     public var queues: [Int]
     public var flows: Flows
     /// Cached sessions.
@@ -44,7 +46,7 @@ public struct StatusMessage: ControlMessage {
 
     public init(
         version: String, uptimeMilliseconds: Int, teps: [String], aeads: [String], resumption: Bool,
-        excludedPorts: [Int], queues: [Int], flows: Flows, sessions: Int, counters: CountersMessage
+        excludedPorts: [Int], workers: Int, queues: [Int], flows: Flows, sessions: Int, counters: CountersMessage
     ) {
         self.version = version
         self.uptimeMilliseconds = uptimeMilliseconds
@@ -52,6 +54,7 @@ public struct StatusMessage: ControlMessage {
         self.aeads = aeads
         self.resumption = resumption
         self.excludedPorts = excludedPorts
+        self.workers = workers
         self.queues = queues
         self.flows = flows
         self.sessions = sessions
@@ -66,6 +69,7 @@ public struct StatusMessage: ControlMessage {
             "aeads": .strings(aeads),
             "resumption": .bool(resumption),
             "excluded_ports": .integers(excludedPorts),
+            "workers": .integer(workers),
             "queues": .integers(queues),
             "flows": flows.json,
             "sessions": .integer(sessions),
@@ -81,6 +85,7 @@ public struct StatusMessage: ControlMessage {
         aeads = try reader.strings("aeads")
         resumption = try reader.bool("resumption")
         excludedPorts = try reader.integers("excluded_ports")
+        workers = try reader.integer("workers")
         queues = try reader.integers("queues")
         flows = try Flows(json: reader.value("flows"))
         sessions = try reader.integer("sessions")

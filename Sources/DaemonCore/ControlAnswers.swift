@@ -11,12 +11,13 @@ extension Daemon {
             switch request {
             case .status: return .status(try await status(version: version))
             case .connections:
-                return .connections(try await ask { loop in loop.engine.connections() }.map(ConnectionMessage.init))
+                let reports = try await askAll { loop in loop.engine.connections() }
+                return .connections(ConnectionReport.merged(reports).map(ConnectionMessage.init))
             case .sessions:
                 return .sessions(
-                    try await ask { loop in loop.engine.sessions(now: loop.time) }.map(SessionMessage.init))
-            case .flushSessions: return .flushed(try await ask { loop in loop.flushSessions() })
-            case .counters: return .counters(try await ask { loop in loop.counters })
+                    try await askOne { loop in loop.engine.sessions(now: loop.time) }.map(SessionMessage.init))
+            case .flushSessions: return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .counters: return .counters(.sum(of: try await askAll { loop in loop.counters }))
             }
         } catch {
             return .error("the daemon is stopping")
@@ -24,18 +25,26 @@ extension Daemon {
     }
 
     private func status(version: String) async throws -> StatusMessage {
-        let (flows, sessions, counters) = try await ask { loop in
-            (loop.engine.flowCounts, loop.engine.sessionCount, loop.counters)
+        let parts = try await askAll { loop in
+            (flows: loop.engine.flowCounts, sessions: loop.engine.sessionCount, counters: loop.counters)
         }
+        let flows = { (state: SubflowState) in parts.reduce(0) { $0 + ($1.flows[state] ?? 0) } }
         let uptime = (MonotonicClock.nanoseconds() - started) / 1_000_000
         return StatusMessage(
             version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),
             aeads: configuration.engine.aeads.map(\.name), resumption: configuration.engine.resumption,
             excludedPorts: configuration.engine.excludedPorts.sorted().map { Int($0) },
-            queues: [configuration.mainQueue, configuration.synQueue, configuration.strangerQueue].map { Int($0) },
-            flows: .init(
-                handshake: flows[.handshake] ?? 0, encrypted: flows[.encrypted] ?? 0, plain: flows[.plain] ?? 0),
-            sessions: sessions, counters: counters)
+            workers: parts.count, queues: queueNumbers,
+            flows: .init(handshake: flows(.handshake), encrypted: flows(.encrypted), plain: flows(.plain)),
+            // All have the same cache.
+            sessions: parts.first?.sessions ?? 0, counters: .sum(of: parts.map(\.counters)))
+    }
+
+    private var queueNumbers: [Int] {
+        (0..<configuration.workers).flatMap { worker in
+            let queues = configuration.queues(ofWorker: worker)
+            return [queues.main, queues.syn, queues.strangers].map { Int($0) }
+        }
     }
 }
 
@@ -53,6 +62,7 @@ extension PacketLoop {
         let queues = QueueStatistics.read().filter { executor.kernel.queues.contains($0.queue) }
         message.counters += [
             CountersMessage.Counter("packets_truncated", truncated),
+            CountersMessage.Counter("packets_missteered", missteered),
             CountersMessage.Counter("kernel_refusals", executor.kernel.failures),
             CountersMessage.Counter("stray_verdicts", executor.strayVerdicts),
             CountersMessage.Counter("queue_overflows", queues.reduce(0) { $0 &+ $1.overflows }),

@@ -10,7 +10,7 @@ public enum DaemonError: Error, Sendable, CustomStringConvertible {
     case system(SystemCallError)
     case steering(String)
     case noThread
-    /// The packet loop has ended.
+    /// The packet loops have ended.
     case stopped
 
     public var description: String {
@@ -19,55 +19,80 @@ public enum DaemonError: Error, Sendable, CustomStringConvertible {
         case .directory(let error): error.description
         case .system(let error): error.description
         case .steering(let text): "firewall rules: \(text)"
-        case .noThread: "the system has no thread for the packet loop (limit of processes reached?)"
-        case .stopped: "the packet loop has ended"
+        case .noThread: "the system has no thread for a packet loop (limit of processes reached?)"
+        case .stopped: "the packet loops have ended"
         }
     }
 }
 
-/// tcpcryptd without its command line: starts and stops the packet loop in the right order and asks it questions.
+/// tcpcryptd without its command line: starts and stops the workers in the right order and asks them questions.
+///
+/// Every packet of a connection, either way, comes to the same worker, which alone knows it. What one of them cannot go on without, such as
+/// a queue, ends all of them.
 public final class Daemon: Sendable {
     public let configuration: DaemonConfiguration
     let started = MonotonicClock.nanoseconds()
 
-    private let makeEngine: @Sendable () -> Engine
+    private let makeEngine: @Sendable (_ worker: Int) -> Engine
     private let steering: any Steering
     private let logger: Logger
-    private let mailbox: Mailbox
+    private let events: EventLog
+    private let workers: [Worker]
+    private let files = Mutex<RuntimeFiles?>(nil)
     private let stopping = Mutex<Task<Void, Never>?>(nil)
     private let ended = Latch()
 
-    /// - Parameter makeEngine: runs on the loop's thread, which keeps the engine.
+    /// - Parameter makeEngine: runs on the thread of the worker of that number, which keeps the engine.
     public init(
         configuration: DaemonConfiguration, steering: any Steering, logger: Logger,
-        makeEngine: @escaping @Sendable () -> Engine
+        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine
     ) throws(DaemonError) {
         self.configuration = configuration
         self.steering = steering
         self.logger = logger
         self.makeEngine = makeEngine
-        do { mailbox = try Mailbox() } catch { throw .system(error) }
+        events = EventLog(logger: logger)
+        var workers: [Worker] = []
+        for index in 0..<max(1, configuration.workers) { workers.append(try Worker(index: index, logger: logger)) }
+        self.workers = workers
     }
 
     /// Binds the queues, takes over what an earlier daemon left, and only then installs the rules.
     ///
     /// On a throw everything done so far is undone.
     public func start() async throws {
-        try await startLoop()
+        let files = try RuntimeFiles(configuration, logger: logger)
+        self.files.withLock { $0 = files }
+        try await startWorkers(files.journal)
         do {
             let survey = try Self.survey()
-            try await ask { loop in loop.adopt(survey) }
+            try await askAll { loop in loop.adopt(survey) }
             do { try steering.install() } catch { throw DaemonError.steering("\(error)") }
         } catch {
-            try? await ask { loop in loop.destroyRemaining() }
+            _ = try? await askAll { loop in loop.destroyRemaining() }
             removeRules()
-            try? await ask { loop in loop.end() }
+            await end(workers)
             throw error
         }
     }
 
-    /// Returns when the loop has ended after ``stop()``.
-    /// - Throws: what ended it otherwise, after all encrypted flows were reset. ``stop()`` then removes the rules.
+    /// Where one cannot start, the rules of an earlier daemon stay: its connections would go on in clear.
+    private func startWorkers(_ journal: CrashJournal) async throws {
+        for worker in workers {
+            do {
+                try await worker.start(
+                    { (worker, mailbox) throws(DaemonError) in try self.makeLoop(worker.index, mailbox, journal) },
+                    failed: { self.ended.open(.failure($0)) })
+            } catch {
+                await end(workers.prefix(worker.index))
+                throw error
+            }
+        }
+    }
+
+    /// Returns when the loops have ended after ``stop()``.
+    /// - Throws: what ended one of them otherwise, after its encrypted flows were reset. ``stop()`` then resets those of the others and
+    ///   removes the rules.
     public func waitForEnd() async throws {
         try await ended.wait()
     }
@@ -85,24 +110,30 @@ public final class Daemon: Sendable {
     }
 
     private func stopNow() async {
-        try? await ask { loop in loop.shutDown() }
+        _ = try? await askAll { loop in loop.shutDown() }
         try? await Task.sleep(for: .milliseconds(min(300, max(0, configuration.graceMilliseconds))))
         // Once more for handshakes that completed meanwhile.
-        try? await ask { loop in
+        _ = try? await askAll { loop in
             loop.shutDown()
             loop.destroyRemaining()
         }
         removeRules()
-        try? await ask { loop in loop.end() }
-        try? await waitForEnd()
+        await end(workers)
+        ended.open(.success(()))
     }
 
-    /// Compares flows and sockets every ten seconds; ends when its task is cancelled or the loop is gone.
+    /// Closes the queues of these workers, all of those that were started, and removes the files where nothing is left to remember.
+    private func end(_ workers: some Sequence<Worker>) async {
+        for worker in workers { await worker.end() }
+        files.withLock { $0 }?.removeIfEmpty()
+    }
+
+    /// Compares flows and sockets every ten seconds; ends when its task is cancelled or a loop is gone.
     public func keepHouse() async {
         while (try? await Task.sleep(for: .seconds(10))) != nil {
             do {
                 let survey = try Self.survey()
-                try await ask { loop in loop.reconcile(survey) }
+                try await askAll { loop in loop.reconcile(survey) }
             } catch DaemonError.stopped {
                 return
             } catch {
@@ -111,12 +142,27 @@ public final class Daemon: Sendable {
         }
     }
 
-    /// Runs `body` on the loop's thread.
-    func ask<Answer: Sendable>(_ body: @escaping @Sendable (inout PacketLoop) -> Answer) async throws -> Answer {
-        try await withCheckedThrowingContinuation { continuation in
-            let isPosted = mailbox.post { loop in continuation.resume(returning: body(&loop)) }
-            if !isPosted { continuation.resume(throwing: DaemonError.stopped) }
+    /// Runs `body` on the thread of every worker.
+    ///
+    /// - Returns: the answers, in the order of the workers.
+    /// - Throws: ``DaemonError/stopped`` where one has ended; the others have run it all the same.
+    @discardableResult
+    func askAll<Answer: Sendable>(
+        _ body: @escaping @Sendable (inout PacketLoop) -> Answer
+    ) async throws -> [Answer] {
+        try await withThrowingTaskGroup(of: (Int, Answer).self) { group in
+            for worker in workers { group.addTask { (worker.index, try await worker.ask(body)) } }
+            var answers: [(Int, Answer)] = []
+            for try await answer in group { answers.append(answer) }
+            return answers.sorted { $0.0 < $1.0 }.map(\.1)
         }
+    }
+
+    /// For what all workers share: runs `body` on the thread of the first.
+    func askOne<Answer: Sendable>(
+        _ body: @escaping @Sendable (inout PacketLoop) -> Answer
+    ) async throws -> Answer {
+        try await workers[0].ask(body)
     }
 
     private func removeRules() {
@@ -126,86 +172,23 @@ public final class Daemon: Sendable {
     private static func survey() throws(DaemonError) -> SocketSurvey {
         do { return SocketSurvey(sockets: try SocketDiagnostics().list()) } catch { throw .system(error) }
     }
-}
 
-// MARK: - The loop's thread
-
-extension Daemon {
-    /// Starts the thread and returns when it serves the queues.
-    private func startLoop() async throws {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            let isStarted = LoopThread.start { self.runLoop(ready: continuation) }
-            if !isStarted { continuation.resume(throwing: DaemonError.noThread) }
-        }
-    }
-
-    private func runLoop(ready: CheckedContinuation<Void, any Error>) {
+    private func makeLoop(
+        _ worker: Int, _ mailbox: Mailbox, _ journal: CrashJournal
+    ) throws(DaemonError) -> PacketLoop {
         do {
-            let directory = try makeDirectory(configuration.stateDirectory())
-            let journal = try makeJournal(directory.journalPath)
-            let failure = serve(try makeLoop(journal), ready: ready)
-            journal.deleteIfEmpty()
-            directory.removeIfEmpty()
-            // Last: whoever waits may end the process at once.
-            ended.open(failure.map { .failure($0) } ?? .success(()))
-        } catch {
-            _ = mailbox.close()
-            ready.resume(throwing: error)
-            ended.open(.failure(error))
-        }
-    }
-
-    /// Runs the loop to its end; the queues are closed on return.
-    private func serve(_ loop: consuming PacketLoop, ready: CheckedContinuation<Void, any Error>) -> DaemonError? {
-        ready.resume()
-        var failure: DaemonError?
-        do {
-            try loop.run()
-        } catch {
-            logger.critical("the packet queue failed: \(error)")
-            failure = .system(error)
-            loop.shutDown()
-            loop.destroyRemaining()
-        }
-        loop.closeMailbox()
-        return failure
-    }
-
-    private func makeDirectory(_ path: String) throws(DaemonError) -> RuntimeDirectory {
-        do {
-            return try RuntimeDirectory(path: path)
-        } catch {
-            throw .directory(error)
-        }
-    }
-
-    private func makeJournal(_ path: String) throws(DaemonError) -> CrashJournal {
-        do {
-            let journal = try CrashJournal(path: path, capacity: configuration.engine.maximumFlows)
-            if journal.damaged > 0 { logger.warning("\(journal.damaged) unreadable entries in \(path)") }
-            if !journal.condemned.isEmpty {
-                logger.notice("\(journal.condemned.count) encrypted flows of an earlier daemon will be reset")
-            }
-            return journal
-        } catch {
-            throw .system(error)
-        }
-    }
-
-    private func makeLoop(_ journal: CrashJournal) throws(DaemonError) -> PacketLoop {
-        do {
-            let events = EventLog(logger: logger)
+            let queues = configuration.queues(ofWorker: worker)
             let kernel = LiveKernel(
-                main: try QueueSocket(queue: configuration.mainQueue, overload: .drop),
-                strangers: try QueueSocket(queue: configuration.strangerQueue, overload: .drop, maximumLength: 8_192),
-                syn: try QueueSocket(queue: configuration.synQueue, overload: .accept),
+                main: try QueueSocket(queue: queues.main, overload: .drop),
+                strangers: try QueueSocket(queue: queues.strangers, overload: .drop, maximumLength: 8_192),
+                syn: try QueueSocket(queue: queues.syn, overload: .accept),
                 injector: try PacketInjector(groupID: configuration.injectGroup), sockets: try SocketDiagnostics(),
                 events: events)
             let executor = ActionExecutor(
                 kernel: kernel, journal: journal, events: events, marks: configuration.marks)
             return PacketLoop(
-                engine: makeEngine(), executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(),
-                mailbox: mailbox)
+                share: WorkerShare(worker: worker, workers: workers.count), engine: makeEngine(worker),
+                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox)
         } catch let error as QueueError {
             throw .queue(error)
         } catch let error as SystemCallError {

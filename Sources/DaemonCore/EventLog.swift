@@ -1,15 +1,19 @@
 import FlowEngine
 import Logging
+import NetfilterQueue
+import Synchronization
 
-/// Writes what happens to flows to the log, at most so many lines a second: strangers can cause some of them.
-final class EventLog {
+/// Writes what happens to flows to the log, at most so many lines a second of all workers: strangers can cause some of them.
+final class EventLog: Sendable {
+    private struct Rate {
+        var second: Int64 = 0
+        var lines = 0
+        var suppressed = 0
+    }
+
     private let logger: Logger
     private let limit: Int
-    private var second: Int64 = 0
-    private var lines = 0
-    private var suppressed = 0
-    /// The time in whole seconds; set by the loop.
-    var now: Int64 = 0
+    private let rate = Mutex(Rate())
 
     init(logger: Logger, linesPerSecond: Int = 50) {
         self.logger = logger
@@ -46,14 +50,18 @@ final class EventLog {
 
     private func isAllowed(_ level: Logger.Level) -> Bool {
         guard level >= logger.logLevel else { return false }
-        if now != second {
-            if suppressed > 0 { logger.notice("\(suppressed) similar lines were not written") }
-            second = now
-            lines = 0
-            suppressed = 0
+        let second = MonotonicClock.nanoseconds() / 1_000_000_000
+        let (isAllowed, missing) = rate.withLock { rate in
+            var missing = 0
+            if second != rate.second {
+                missing = rate.suppressed
+                rate = Rate(second: second)
+            }
+            rate.lines += 1
+            if rate.lines > limit { rate.suppressed += 1 }
+            return (rate.lines <= limit, missing)
         }
-        lines += 1
-        if lines > limit { suppressed += 1 }
-        return lines <= limit
+        if missing > 0 { logger.notice("\(missing) similar lines were not written") }
+        return isAllowed
     }
 }

@@ -13,6 +13,7 @@ public struct FirewallSteering: Steering {
     public init(daemon: DaemonConfiguration, skippedInterfaces: [String], stateFile: String, logger: Logger) {
         var rules = FirewallConfiguration(
             excludedPorts: daemon.engine.excludedPorts.sorted(), skippedInterfaces: ["lo"] + skippedInterfaces)
+        rules.workers = daemon.workers
         rules.mainQueue = daemon.mainQueue
         rules.synQueue = daemon.synQueue
         rules.strangerQueue = daemon.strangerQueue

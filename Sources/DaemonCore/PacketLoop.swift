@@ -2,7 +2,7 @@ import FlowEngine
 import NetfilterQueue
 import PacketWire
 
-/// The one thread that owns the engine: queues in, actions out, timers and the mailbox between.
+/// What one thread does with its engine: queues in, actions out, timers and the mailbox between.
 struct PacketLoop: ~Copyable {
     private enum Phase {
         case running
@@ -14,6 +14,7 @@ struct PacketLoop: ~Copyable {
     var engine: Engine
     var executor: ActionExecutor<LiveKernel>
 
+    private let share: WorkerShare
     private let mailbox: Mailbox
     private var interfaces: InterfaceTable
     private var routes: RouteTable
@@ -27,6 +28,8 @@ struct PacketLoop: ~Copyable {
     private static let betweenListings: Int64 = 100
     /// Packets longer than a netlink attribute: they cannot be translated.
     private(set) var truncated: UInt64 = 0
+    /// Packets of other workers' connections.
+    private(set) var missteered: UInt64 = 0
 
     /// An IPv6 packet with all TCP options and no data.
     private static let smallest = 100
@@ -37,9 +40,10 @@ struct PacketLoop: ~Copyable {
     private static let strangersInTurn = 4
 
     init(
-        engine: consuming Engine, executor: consuming ActionExecutor<LiveKernel>,
+        share: WorkerShare, engine: consuming Engine, executor: consuming ActionExecutor<LiveKernel>,
         interfaces: consuming InterfaceTable, routes: consuming RouteTable, mailbox: Mailbox
     ) {
+        self.share = share
         self.engine = engine
         poller = Poller(executor.kernel.fileDescriptors + [mailbox.wakeUp.fileDescriptor])
         self.executor = executor
@@ -48,7 +52,7 @@ struct PacketLoop: ~Copyable {
         self.mailbox = mailbox
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
         // Before the first packet: the rules of the earlier daemon lead its flows into our queues at once.
-        self.engine.condemn(self.executor.journal.condemned, now: now)
+        self.engine.condemn(self.executor.journal.condemned.filter { share.contains($0.tuple) }, now: now)
         self.engine.kernelProbesPaths = ProbingSetting.isOn
     }
 
@@ -84,7 +88,6 @@ struct PacketLoop: ~Copyable {
 
     private mutating func tick() {
         now = Instant(nanoseconds: MonotonicClock.nanoseconds())
-        executor.events.now = now.nanoseconds / 1_000_000_000
     }
 }
 
@@ -108,6 +111,11 @@ extension PacketLoop {
         executor.expect(id, mark: packet.mark, isInbound ? .inbound : .outbound)
         guard packet.truncatedFrom == nil else {
             truncated &+= 1
+            return execute(.drop(id))
+        }
+        guard share.contains(buffer.payload(of: packet)) else {
+            // Encrypted connections of others look like plain ones here.
+            missteered &+= 1
             return execute(.drop(id))
         }
         if phase == .stopping, let action = refusal(of: packet, id) { return execute(action) }
@@ -195,10 +203,10 @@ extension PacketLoop {
         executor.kernel.flush()
     }
 
-    /// Destroys the sockets of all flows that may carry ciphertext and are still there. To be called before the rules
+    /// Destroys the sockets of all flows of this worker that may carry ciphertext and are still there. To be called before the rules
     /// go: without them such a socket would send in clear.
     mutating func destroyRemaining() {
-        for tuple in executor.journal.tuples {
+        for tuple in executor.journal.tuples where share.contains(tuple) {
             executor.kernel.destroySocket(tuple)
             executor.journal.remove(tuple)
         }

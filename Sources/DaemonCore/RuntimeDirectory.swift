@@ -63,7 +63,7 @@ struct RuntimeDirectory: ~Copyable {
     }
 
     /// Removes the lock file and, where nothing else is in them, the directories.
-    consuming func removeIfEmpty() {
+    func removeIfEmpty() {
         unsafe _ = unlink(lockPath)
         unsafe _ = rmdir(path)
         if let parent = path.lastIndex(of: "/") { unsafe _ = rmdir(String(path[..<parent])) }

@@ -35,7 +35,7 @@ public enum ErrorFilter {
     }
 
     /// Goes on with the next instruction where the accumulator is one of `values`, else over so many.
-    private static func anyOf(_ values: [UInt32], otherwise skipped: UInt8) -> [FilterInstruction] {
+    static func anyOf(_ values: [UInt32], otherwise skipped: UInt8) -> [FilterInstruction] {
         values.enumerated().map { index, value in
             let remaining = UInt8(truncatingIfNeeded: values.count - 1 - index)
             return .init(

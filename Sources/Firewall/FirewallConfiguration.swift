@@ -6,6 +6,8 @@ public struct FirewallConfiguration: Sendable, Equatable {
     public var strangerQueue: UInt16 = 31852
     /// NFQUEUE number of what passes when no daemon listens: SYN and SYN-ACK that are not MP_JOIN.
     public var synQueue: UInt16 = 31851
+    /// How many workers share the work. Those queues are the first one's; each of the others has numbers greater by ``queueStride``.
+    public var workers = 1
     /// Packet: a live daemon saw it. Connection: a live daemon took part in it.
     public var passedBit: UInt32 = 0x1000_0000
     /// The connection is ordinary TCP and exempt from the main queue.
@@ -31,6 +33,14 @@ public struct FirewallConfiguration: Sendable, Equatable {
         self.skippedInterfaces = skippedInterfaces
     }
 
+    public static let mostWorkers = 16
+    public static let queueStride = 10
+
+    /// The queue that `queue` of worker 0 is for another worker.
+    public static func queue(_ queue: UInt16, ofWorker worker: Int) -> UInt16 {
+        UInt16(clamping: Int(queue) + queueStride * worker)
+    }
+
     /// All bits that are ours: no rule of ours touches others.
     public var allBits: UInt32 { passedBit | plainBit | encryptedBit }
 
@@ -40,8 +50,15 @@ public struct FirewallConfiguration: Sendable, Equatable {
         guard bits.allSatisfy({ $0.nonzeroBitCount == 1 }), allBits.nonzeroBitCount == 3 else {
             throw .configuration("the mark bits must be three different single bits")
         }
-        guard Set([mainQueue, synQueue, strangerQueue]).count == 3 else {
-            throw .configuration("the queue numbers must differ")
+        guard (1...FirewallConfiguration.mostWorkers).contains(workers) else {
+            throw .configuration("from 1 to \(FirewallConfiguration.mostWorkers) workers")
+        }
+        // Numbers beyond the last one are clamped, so that two of them are the same.
+        let queues = [mainQueue, synQueue, strangerQueue].flatMap { queue in
+            (0..<workers).map { FirewallConfiguration.queue(queue, ofWorker: $0) }
+        }
+        guard Set(queues).count == queues.count else {
+            throw .configuration("the queue numbers must differ, those of all \(workers) workers")
         }
         for name in skippedInterfaces where !FirewallConfiguration.isInterfaceName(name) {
             throw .configuration("not an interface name: \(name.debugDescription)")

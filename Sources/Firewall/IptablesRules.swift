@@ -19,6 +19,9 @@
 /// | plain                      | our SYN or SYN-ACK, on its way through the bypassing queue: plain if unchanged |
 /// | passed, plain, encrypted   | injected by the daemon: pass, remember nothing                                 |
 ///
+/// Where there are several workers, each has queues of its own, and a chain for each use of a queue chooses among them by the ports
+/// (``WorkerFilter``): it is the last thing that happens to a packet here, and leaves its mark alone.
+///
 /// Only what the local kernel sends, or a verdict, can make a connection plain: a SYN from outside that nobody looked at does not, or a forged
 /// one could open a hole for the plaintext of an encrypted connection whose daemon died.
 public struct IptablesRules: Sendable {
@@ -50,14 +53,15 @@ public struct IptablesRules: Sendable {
     /// - Parameter leftovers: what a listing shows of ours; its jumps are deleted in the same transaction.
     public func installation(replacing leftovers: RuleListing = RuleListing()) -> String {
         var lines = ["*\(IptablesRules.table)"]
-        lines += IptablesRules.chains.map { ":\($0) - [0:0]" }
-        lines += leftovers.removal(keeping: Set(IptablesRules.chains))
+        let chains = IptablesRules.chains + workerChains
+        lines += chains.map { ":\($0) - [0:0]" }
+        lines += leftovers.removal(keeping: Set(chains))
         // Last in the chain: rules of the host before ours see the packet, those behind a queue do not.
         lines.append("-A INPUT ! -i lo -p tcp -j \(IptablesRules.inbound)")
         lines.append("-A INPUT ! -i lo -p \(icmp) -j \(IptablesRules.inboundError)")
         lines.append("-A OUTPUT ! -o lo -p tcp -j \(IptablesRules.outbound)")
         lines += inboundRules + inboundSYNRules + inboundErrorRules
-        lines += outboundRules + outboundSYNRules + outboundSYNACKRules + outboundEnds
+        lines += outboundRules + outboundSYNRules + outboundSYNACKRules + outboundEnds + workerRules
         lines += ["COMMIT", ""]
         return lines.joined(separator: "\n")
     }
@@ -94,8 +98,8 @@ public struct IptablesRules: Sendable {
         rules(
             IptablesRules.inboundError,
             [
-                "\(isPlain) -j RETURN", "\(isEncrypted) \(quotesTCP) \(toMain) --queue-bypass",
-                "\(quotesTCP) \(toStrangers) --queue-bypass",
+                "\(isPlain) -j RETURN", "\(isEncrypted) \(quotesTCP) \(errorToMain)",
+                "\(quotesTCP) \(errorToStrangers)",
             ])
     }
 

@@ -28,9 +28,12 @@ extension IptablesRules {
     func mark(_ bits: UInt32) -> String { "-j MARK --set-xmark \(masked(bits, configuration.allBits))" }
 
     /// Never with bypass: where no daemon listens the packet is dropped.
-    var toMain: String { "-j NFQUEUE --queue-num \(configuration.mainQueue)" }
-    var toStrangers: String { "-j NFQUEUE --queue-num \(configuration.strangerQueue)" }
-    var toSYN: String { "-j NFQUEUE --queue-num \(configuration.synQueue) --queue-bypass" }
+    var toMain: String { target(.main) }
+    var toStrangers: String { target(.strangers) }
+    var toSYN: String { target(.syn) }
+    /// Of errors; they pass where no daemon listens.
+    var errorToMain: String { target(.errorMain) }
+    var errorToStrangers: String { target(.errorStrangers) }
 
     func masked(_ value: UInt32, _ mask: UInt32) -> String { "\(hexadecimal(value))/\(hexadecimal(mask))" }
 

@@ -23,6 +23,20 @@ public enum FilterCode {
     public static let loadHalfAbsolute: UInt16 = 0x28
     public static let loadByteAbsolute: UInt16 = 0x30
     public static let loadByteIndirect: UInt16 = 0x50
+    public static let loadConstantX: UInt16 = 0x01
+    /// The program's own memory; k names the cell.
+    public static let store: UInt16 = 0x02
+    public static let loadStored: UInt16 = 0x60
+    public static let loadStoredX: UInt16 = 0x61
+    public static let moveToX: UInt16 = 0x07
+    /// Of A, with X or k; 32 bits.
+    public static let addX: UInt16 = 0x0C
+    public static let add: UInt16 = 0x04
+    public static let multiply: UInt16 = 0x24
+    public static let and: UInt16 = 0x54
+    public static let shiftLeft: UInt16 = 0x64
+    public static let shiftRight: UInt16 = 0x74
+    public static let modulo: UInt16 = 0x94
     public static let jumpIfEqual: UInt16 = 0x15
     public static let returnConstant: UInt16 = 0x06
 }

@@ -26,6 +26,7 @@ struct HumanText {
             ("encryption", list(status.aeads)),
             ("resumption", status.resumption ? "on" : "off"),
             ("excluded ports", list(status.excludedPorts.map { "\($0)" })),
+            ("workers", "\(status.workers)"),
             ("queues", list(status.queues.map { "\($0)" })),
             ("flows", "\(flows.encrypted) encrypted, \(flows.handshake) in handshake, \(flows.plain) plain"),
             ("cached sessions", "\(status.sessions)"),

@@ -54,8 +54,11 @@ struct DaemonService: Service {
         let steering = FirewallSteering(
             daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
-        let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) {
-            Engine(configuration: configuration.engine, crypto: OpenSSLProvider(), random: SystemRandom())
+        let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
+        let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) { _ in
+            Engine(
+                configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
+                shared: shared)
         }
         control = ControlServer(path: socket, logger: logger) { request in
             await daemon.answer(request, version: ControlProtocol.productVersion)

@@ -5,6 +5,7 @@ extension DaemonSettings {
     var daemonConfiguration: DaemonConfiguration {
         var configuration = DaemonConfiguration()
         configuration.engine = engineConfiguration
+        configuration.workers = workers
         configuration.mainQueue = mainQueue
         configuration.synQueue = synQueue
         configuration.strangerQueue = strangerQueue

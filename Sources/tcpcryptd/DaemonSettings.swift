@@ -1,3 +1,4 @@
+import DaemonCore
 import Logging
 import Tcpcrypt
 
@@ -14,7 +15,9 @@ struct DaemonSettings: Equatable {
     var excludedPorts: [UInt16] = [22, 443, 465, 636, 853, 989, 990, 992, 993, 994, 995, 8443]
     /// Whether sessions are cached and resumed.
     var resumption = true
-    /// NFQUEUE numbers of this network namespace; different.
+    /// Threads that share the packets.
+    var workers = DaemonConfiguration.usualWorkers
+    /// NFQUEUE numbers of this network namespace; different. Each further worker has its own, greater by 10.
     var mainQueue: UInt16 = 31850
     var synQueue: UInt16 = 31851
     var strangerQueue: UInt16 = 31852
@@ -55,6 +58,12 @@ struct DaemonSettings: Equatable {
             throw reader.bad(
                 "stranger_queue", "another queue than main_queue (\(mainQueue)) and syn_queue (\(synQueue))")
         }
+        workers = try reader.integer("workers", in: 1...DaemonConfiguration.mostWorkers, default: workers)
+        // Nobody asked for so many.
+        while !reader.has("workers"), workers > 1, daemonConfiguration.queuesClash { workers -= 1 }
+        if daemonConfiguration.queuesClash {
+            throw reader.bad("workers", "fewer: the queues of each have numbers greater by 10, and all must differ")
+        }
         markBit = try reader.integer("mark_bit", in: 0...29, default: markBit)
         logLevel = try reader.choice("log_level", Self.levelNames, default: logLevel)
         skipInterfaces = try reader.strings(
@@ -65,8 +74,8 @@ struct DaemonSettings: Equatable {
 
     /// Every key of the file.
     static let keys = [
-        "teps", "aeads", "excluded_ports", "resumption", "main_queue", "syn_queue", "stranger_queue", "mark_bit",
-        "log_level", "skip_interfaces", "max_flows",
+        "teps", "aeads", "excluded_ports", "resumption", "workers", "main_queue", "syn_queue", "stranger_queue",
+        "mark_bit", "log_level", "skip_interfaces", "max_flows",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.

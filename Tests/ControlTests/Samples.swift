@@ -37,7 +37,7 @@ enum Samples {
 
     static let status = StatusMessage(
         version: "1.0", uptimeMilliseconds: 12, teps: ["TCPCRYPT_ECDHE_Curve25519"], aeads: ["AEAD_AES_128_GCM"],
-        resumption: true, excludedPorts: [22, 443], queues: [31850, 31851, 31852],
+        resumption: true, excludedPorts: [22, 443], workers: 1, queues: [31850, 31851, 31852],
         flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4, counters: counters)
 
     /// What a daemon with these samples answers.

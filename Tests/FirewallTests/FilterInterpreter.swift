@@ -10,6 +10,7 @@ enum FilterInterpreter {
     static func run(_ program: [FilterInstruction], _ packet: [UInt8]) throws -> UInt32 {
         var a: UInt32 = 0
         var x: UInt32 = 0
+        var memory = [UInt32](repeating: 0, count: 16)
         var counter = 0
         while counter < program.count {
             let instruction = program[counter]
@@ -30,6 +31,18 @@ enum FilterInterpreter {
             case FilterCode.loadHalfIndirect:
                 guard let value = load(packet, at: x + instruction.k, bytes: 2) else { return 0 }
                 a = value
+            case FilterCode.loadConstantX: x = instruction.k
+            case FilterCode.store: memory[Int(instruction.k)] = a
+            case FilterCode.loadStored: a = memory[Int(instruction.k)]
+            case FilterCode.loadStoredX: x = memory[Int(instruction.k)]
+            case FilterCode.moveToX: x = a
+            case FilterCode.addX: a &+= x
+            case FilterCode.add: a &+= instruction.k
+            case FilterCode.multiply: a &*= instruction.k
+            case FilterCode.and: a &= instruction.k
+            case FilterCode.shiftLeft: a <<= instruction.k
+            case FilterCode.shiftRight: a >>= instruction.k
+            case FilterCode.modulo: a %= instruction.k
             case FilterCode.jumpIfEqual:
                 counter += Int(a == instruction.k ? instruction.jumpTrue : instruction.jumpFalse)
             case FilterCode.returnConstant: return instruction.k

@@ -34,6 +34,7 @@ struct InstallationTests {
         let world = try KernelWorld()
         var old = FirewallConfiguration(excludedPorts: [1, 2, 3], skippedInterfaces: ["lo", "dummy0"])
         old.mainQueue = 7
+        old.workers = 3
         try world.firewall(variant, old).install()
         for command in ["iptables", "ip6tables"] {
             try world.shell("\(command)-\(variant.rawValue) -t security -I OUTPUT -p tcp -j TCPCRYPT-OUT")
@@ -44,6 +45,7 @@ struct InstallationTests {
         #expect(try firewall.install().notes.count == 2)
         #expect(try jumps(world, variant) == [3, 3])
         #expect(try !world.remains(variant).contains("OLD"))
+        #expect(try !world.remains(variant).contains("TCPCRYPT-TO-"))
         #expect(firewall.remove().problems.isEmpty)
         #expect(try world.remains(variant) == "")
         #expect(try world.liberal() == "0")

@@ -80,6 +80,61 @@ import Testing
         #expect(lines(.ipv4, configuration).map(readable) == expected.split(separator: "\n").map(String.init))
     }
 
+    /// Three workers: what chose a queue now goes to a chain that chooses the worker; nothing else changes.
+    @Test(arguments: IPFamily.allCases) func severalWorkersHaveChainsOfTheirOwn(_ family: IPFamily) {
+        var configuration = FirewallConfiguration(excludedPorts: [22])
+        let before = lines(family, configuration)
+        configuration.workers = 3
+        let chains = ["TO-MAIN", "TO-STRANGERS", "TO-SYN", "ERROR-TO-MAIN", "ERROR-TO-STRANGERS"].map {
+            "TCPCRYPT-\($0)"
+        }
+        let all = lines(family, configuration)
+        let after = all.filter { line in
+            !chains.contains { line.hasPrefix(":\($0) ") || line.hasPrefix("-A \($0) ") }
+        }
+        let expected = before.map { line in
+            let isError = line.hasPrefix("-A TCPCRYPT-IN-ICMP ")
+            return [(31850, "MAIN"), (31852, "STRANGERS"), (31851, "SYN")].reduce(line) { line, queue in
+                line.replacing(
+                    " -j NFQUEUE --queue-num \(queue.0)",
+                    with: " -g TCPCRYPT-\(isError ? "ERROR-TO-" : "TO-")\(queue.1)")
+            }.replacing(" --queue-bypass", with: "")
+        }
+        #expect(after == expected)
+        #expect(chains.allSatisfy { all.contains(":\($0) - [0:0]") })
+        let program = { (subject: WorkerFilter.Subject, worker: Int) in
+            JoinFilter.bytecode(WorkerFilter.program(family, subject, worker: worker, of: 3))
+        }
+        for (chain, queue) in zip(chains, [31850, 31852, 31851, 31850, 31852]) {
+            let isError = chain.contains("ERROR")
+            let subject: WorkerFilter.Subject = isError ? .quotedPacket : .packet
+            let bypass = isError || queue == 31851 ? " --queue-bypass" : ""
+            let found = all.filter { $0.hasPrefix("-A \(chain) ") }
+            #expect(
+                found == [
+                    "-A \(chain) -m bpf --bytecode \"\(program(subject, 1))\" -j NFQUEUE --queue-num \(queue + 10)\(bypass)",
+                    "-A \(chain) -m bpf --bytecode \"\(program(subject, 2))\" -j NFQUEUE --queue-num \(queue + 20)\(bypass)",
+                    "-A \(chain) -j NFQUEUE --queue-num \(queue)\(bypass)",
+                ])
+        }
+        #expect(!lines(family).contains { $0.contains("TCPCRYPT-TO-") || $0.contains("TCPCRYPT-ERROR-") })
+    }
+
+    @Test func queuesOfWorkersMustDiffer() throws {
+        var configuration = FirewallConfiguration()
+        configuration.workers = 16
+        try configuration.validate()
+        configuration.workers = 17
+        #expect(throws: FirewallError.self) { try configuration.validate() }
+        configuration.workers = 0
+        #expect(throws: FirewallError.self) { try configuration.validate() }
+        configuration.workers = 2
+        configuration.synQueue = configuration.mainQueue + 10
+        #expect(throws: FirewallError.self) { try configuration.validate() }
+        configuration.workers = 1
+        try configuration.validate()
+    }
+
     @Test(arguments: IPFamily.allCases) func bypassIsForTheSYNQueueAlone(_ family: IPFamily) {
         let errors = lines(family).filter { $0.hasPrefix("-A TCPCRYPT-IN-ICMP") && $0.contains("NFQUEUE") }
         #expect(errors.count == 2 && errors.allSatisfy { $0.contains("--bytecode") && $0.contains("--queue-bypass") })

@@ -69,12 +69,7 @@ public final class SimulatedHost {
 
     /// Who serves the connection that a packet, or what an error quotes, belongs to.
     private func worker(of packet: WirePacket) -> Worker {
-        var ports = packet.parsed.map { ($0.source.port, $0.destination.port) }
-        if ports == nil, let error = ICMPError(parsing: packet.bytes.span) {
-            ports = (error.source.port, error.destination.port)
-        }
-        let sum = ports.map { UInt32($0.0) + UInt32($0.1) } ?? 0
-        return workers[Int(sum &* 0x9e37_79b1 >> 16) % workers.count]
+        workers[WorkerSteering.worker(of: packet.bytes.span, among: workers.count) ?? 0]
     }
 
     /// Tells the engine that its kernel tries how long segments may be.
