@@ -348,10 +348,13 @@ public struct Engine: ~Copyable {
 
     /// When ``handleDeadlines(now:into:)`` is wanted next; calling it earlier or later does no harm.
     public var nextDeadline: Instant? {
-        switch (deadlines.min?.at, condemned.nextDeadline) {
-        case (let a?, let b?): min(a, b)
-        case (let a, let b): a ?? b
-        }
+        let keys = host.ephemeralKeys.expiry.map { Instant(nanoseconds: 0).adding(milliseconds: $0) }
+        return Self.earlier(Self.earlier(deadlines.min?.at, condemned.nextDeadline), keys)
+    }
+
+    private static func earlier(_ a: Instant?, _ b: Instant?) -> Instant? {
+        guard let a, let b else { return a ?? b }
+        return min(a, b)
     }
 
     ///
@@ -371,6 +374,7 @@ public struct Engine: ~Copyable {
             }
         }
         condemned.handleDeadlines(now, host, &output)
+        host.forgetKeyPairs(now)
         if nextExpiry <= now {
             nextExpiry = now.adding(milliseconds: 10_000)
             host.locked { host.tracker.expire(now: now) }

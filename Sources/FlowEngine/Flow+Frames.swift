@@ -132,7 +132,7 @@ extension Flow {
 
     private func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
         do throws(KeyExchangeError) {
-            host.counters.publicKeyOperations += isOpener ? 1 : 2
+            host.counters.publicKeyOperations += 1
             if isOpener {
                 guard let exchange = keyExchange else { return false }
                 let secret = try exchange.finish(init2: message)
@@ -142,7 +142,7 @@ extension Flow {
                 guard let tep, host.keyExchanges.admit(now) else { return false }
                 let answer = try KeyExchangeB.respond(
                     init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript,
-                    crypto: host.crypto, random: host.random)
+                    pair: host.keyPair(tep, now), crypto: host.crypto, random: host.random)
                 receive.appendEngineOwned(message.count)
                 send.append(answer.init2.span, kCount: 0, lead: answer.init2.count)
                 install(answer.secret, now: now, &output)

@@ -245,7 +245,7 @@ extension Flow {
             return FallbackReason(failure)
         case .success(.fresh(let tep, let transcript)):
             guard !isJoin else { return .badResumption }
-            beginKeyExchange(tep, transcript)
+            beginKeyExchange(tep, transcript, arrival.now)
             return nil
         case .success(.resumed(let peerNonce, _)):
             guard let proposal = opening.proposal else { return .badResumption }
@@ -272,11 +272,10 @@ extension Flow {
         }
     }
 
-    private func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8]) {
-        host.counters.publicKeyOperations += 1
+    private func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8], _ now: Instant) {
         let exchange = KeyExchangeA(
-            tep: tep, aeads: host.configuration.aeads, transcript: transcript, crypto: host.crypto,
-            random: host.random)
+            tep: tep, aeads: host.configuration.aeads, transcript: transcript, pair: host.keyPair(tep, now),
+            crypto: host.crypto, random: host.random)
         self.tep = tep
         origin = .fresh
         send.append(exchange.init1.span, kCount: 0, lead: exchange.init1.count)

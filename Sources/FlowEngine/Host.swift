@@ -13,6 +13,7 @@ final class Host {
     var kernelProbesPaths = false
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
     var keyExchanges: RateLimit
+    private(set) var ephemeralKeys = EphemeralKeys()
     /// Resets for whoever is wrong here.
     var refusals = RateLimit(perSecond: 1_000, burst: 1_000)
     /// Room for a frame being sealed, for the plaintext of one being opened, and for one put together from packets:
@@ -37,4 +38,14 @@ final class Host {
         keyExchanges = RateLimit(perSecond: rate, burst: rate + rate / 3)
         self.shared = shared
     }
+
+    /// A key pair for one exchange.
+    func keyPair(_ tep: TEP, _ now: Instant) -> any EphemeralKeyPair {
+        let found = ephemeralKeys.pair(tep, now: now.milliseconds, crypto, random)
+        if found.isNew { counters.publicKeyOperations += 1 }
+        return found.pair
+    }
+
+    /// Forgets key pairs whose time is over.
+    func forgetKeyPairs(_ now: Instant) { ephemeralKeys.forget(now: now.milliseconds) }
 }

@@ -9,18 +9,20 @@ public struct KeyExchangeA {
     private let nonce: [UInt8]
     private let pair: any EphemeralKeyPair
 
-    /// Draws the nonce, then the key pair.
+    /// Draws the nonce, then the key pair where none is given.
     /// - Parameters:
     ///   - tep: what was negotiated.
     ///   - aeads: what we accept.
     ///   - transcript: of the negotiation (RFC 8547 section 4.8).
+    ///   - pair: a key pair that may serve other exchanges too.
     ///   - crypto: the algorithms.
     ///   - random: of the nonce and the private key.
     public init(
-        tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8], crypto: any CryptoProvider, random: any RandomSource
+        tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8], pair given: (any EphemeralKeyPair)? = nil,
+        crypto: any CryptoProvider, random: any RandomSource
     ) {
         nonce = random.bytes(tep.nonceLength)
-        pair = crypto.keyPair(tep, random)
+        pair = given ?? crypto.keyPair(tep, random)
         init1 = Init1(aeads: aeads, nonce: nonce, publicKey: pair.publicKey).encoded()
         self.tep = tep
         self.aeads = aeads
@@ -43,23 +45,24 @@ public struct KeyExchangeA {
 
 /// Host B: one step (RFC 8548 section 3.3).
 public enum KeyExchangeB {
-    /// Answers Init1. Draws the nonce, then the key pair.
+    /// Answers Init1. Draws the nonce, then the key pair where none is given.
     /// - Parameters:
     ///   - init1: the whole message; what lies behind its message_len is not read.
     ///   - tep: what was negotiated.
     ///   - aeads: what we accept, most wanted first.
     ///   - transcript: of the negotiation (RFC 8547 section 4.8).
+    ///   - pair: a key pair that may serve other exchanges too.
     ///   - crypto: the algorithms.
     ///   - random: of the nonce and the private key.
     /// - Returns: the whole Init2 (PSH on its last byte) and what both ends now share.
     public static func respond(
-        init1: Span<UInt8>, tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8], crypto: any CryptoProvider,
-        random: any RandomSource
+        init1: Span<UInt8>, tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8],
+        pair given: (any EphemeralKeyPair)? = nil, crypto: any CryptoProvider, random: any RandomSource
     ) throws(KeyExchangeError) -> (init2: [UInt8], secret: ConnectionSecret) {
         let parsed = try Init1(parsing: init1, tep: tep)
         guard let aead = aeads.first(where: { parsed.ciphers.contains($0.rawValue) }) else { throw .noCommonAEAD }
         let nonce = random.bytes(tep.nonceLength)
-        let pair = crypto.keyPair(tep, random)
+        let pair = given ?? crypto.keyPair(tep, random)
         guard let shared = pair.agree(with: parsed.publicKey.span) else { throw .badPublicKey }
         let init2 = Init2(aead: aead, nonce: nonce, publicKey: pair.publicKey).encoded()
         let length = try Init1.messageLength(prefix: init1) ?? init1.count
