@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
+#include <sys/socket.h>
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
@@ -15,3 +16,10 @@
 // glibc has them for _GNU_SOURCE only, which its Swift module is not built with.
 extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 extern int sched_getaffinity(pid_t, size_t, cpu_set_t *);
+#ifndef __USE_GNU
+struct mmsghdr {
+    struct msghdr msg_hdr;
+    unsigned int msg_len;
+};
+#endif
+extern int recvmmsg(int, struct mmsghdr *, unsigned int, int, struct timespec *);

@@ -35,12 +35,14 @@ struct LiveKernel: PacketKernel, ~Copyable {
     /// In the order of ``Source``.
     var fileDescriptors: [Int32] { [main.fileDescriptor, strangers.fileDescriptor, syn.fileDescriptor] }
 
-    /// Receives without blocking; false when nothing waits.
-    mutating func receive(from source: Source, into buffer: inout PacketBuffer) throws(SystemCallError) -> Bool {
+    /// Receives up to `limit` datagrams without blocking, and tells whether more may wait.
+    mutating func receive(
+        from source: Source, into buffer: inout PacketBuffer, atMost limit: Int
+    ) throws(SystemCallError) -> Bool {
         switch source {
-        case .main: try main.receive(into: &buffer)
-        case .strangers: try strangers.receive(into: &buffer)
-        case .syn: try syn.receive(into: &buffer)
+        case .main: try main.receive(into: &buffer, atMost: limit)
+        case .strangers: try strangers.receive(into: &buffer, atMost: limit)
+        case .syn: try syn.receive(into: &buffer, atMost: limit)
         }
     }
 

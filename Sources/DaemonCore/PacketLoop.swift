@@ -95,11 +95,13 @@ struct PacketLoop: ~Copyable {
 
 extension PacketLoop {
     private mutating func drain(_ source: LiveKernel.Source) throws(SystemCallError) {
-        for index in 0..<Self.budget {
+        let limit = source == .main ? PacketBuffer.capacity : Self.strangersInTurn
+        for _ in 0..<Self.budget / limit {
             // A stranger's packet may cost a key exchange.
-            if source != .main, index % Self.strangersInTurn == 0 { try drain(.main) }
-            guard try executor.kernel.receive(from: source, into: &buffer) else { break }
+            if source != .main { try drain(.main) }
+            let mayBeMore = try executor.kernel.receive(from: source, into: &buffer, atMost: limit)
             for packet in buffer.packets { handle(packet) }
+            guard mayBeMore else { break }
         }
         // Verdicts of one queue must not wait for another's packets.
         executor.kernel.flush()

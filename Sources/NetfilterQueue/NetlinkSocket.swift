@@ -71,6 +71,45 @@ import SystemPackage
         }
     }
 
+    /// Receives up to `limit` datagrams that wait, one behind the other in `buffer` at distances of `slot` bytes.
+    /// - Returns: how many; `lengths` has theirs. Losses the kernel reports (ENOBUFS) are not errors here.
+    borrowing func receive(
+        into buffer: inout [UInt8], slot: Int, atMost limit: Int, lengths: inout [Int]
+    ) throws(SystemCallError) -> Int {
+        let limit = min(limit, buffer.count / slot, lengths.count)
+        while true {
+            let count = unsafe buffer.withUnsafeMutableBytes { memory in
+                unsafe Self.receive(fileDescriptor, memory, slot: slot, count: limit, lengths: &lengths)
+            }
+            if count >= 0 { return count }
+            switch errno {
+            case EINTR, ENOBUFS: continue
+            case EAGAIN: return 0
+            default: throw SystemCallError("netlink receive")
+            }
+        }
+    }
+
+    private static func receive(
+        _ descriptor: Int32, _ memory: UnsafeMutableRawBufferPointer, slot: Int, count: Int, lengths: inout [Int]
+    ) -> Int {
+        unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: count) { parts in
+            unsafe withUnsafeTemporaryAllocation(of: mmsghdr.self, capacity: count) { messages in
+                for index in 0..<count {
+                    let start = unsafe memory.baseAddress.map { unsafe $0 + index * slot }
+                    unsafe parts.initializeElement(at: index, to: iovec(iov_base: start, iov_len: slot))
+                    var message = unsafe mmsghdr()
+                    unsafe message.msg_hdr.msg_iov = parts.baseAddress.map { unsafe $0 + index }
+                    unsafe message.msg_hdr.msg_iovlen = 1
+                    unsafe messages.initializeElement(at: index, to: message)
+                }
+                let received = unsafe recvmmsg(descriptor, messages.baseAddress, UInt32(count), 0, nil)
+                for index in 0..<max(0, Int(received)) { unsafe lengths[index] = Int(messages[index].msg_len) }
+                return Int(received)
+            }
+        }
+    }
+
     /// Header, payload and padding from three places: libmnl sends from one place only.
     private static func send(
         _ descriptor: Int32, _ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer

@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// A reusable receive buffer and the packets found in it.
+/// A reusable buffer for several datagrams of a queue and the packets found in them.
 public struct PacketBuffer: ~Copyable, Sendable {
     /// The packets of the last receive, in order.
     public private(set) var packets: [QueuedPacket] = []
@@ -9,11 +9,17 @@ public struct PacketBuffer: ~Copyable, Sendable {
     /// Messages that could not be read since the buffer was made.
     public private(set) var malformed: UInt64 = 0
 
+    /// Datagrams it has room for.
+    public static let capacity = 8
+    /// Room for the largest IP packet and the attributes around it. No power of two, or headers would share a few lines of the cache.
+    static let slot = 0x1_0000 + 4096 + 64
+
     var bytes: [UInt8]
+    var lengths: [Int]
 
     public init() {
-        // The largest IP packet and the attributes around it.
-        bytes = [UInt8](repeating: 0, count: 0xffff + 4096)
+        bytes = [UInt8](repeating: 0, count: Self.capacity * Self.slot)
+        lengths = [Int](repeating: 0, count: Self.capacity)
         packets.reserveCapacity(16)
     }
 
@@ -24,26 +30,31 @@ public struct PacketBuffer: ~Copyable, Sendable {
         return bytes.span.extracting(range)
     }
 
-    /// Reads the `count` bytes received.
+    /// Reads the first `count` datagrams received.
     mutating func parse(_ count: Int) {
         // Moved out and back, since the span borrows all of self.
         var found: [QueuedPacket] = []
         swap(&found, &packets)
         found.removeAll(keepingCapacity: true)
-        let unread = Self.read(bytes.span.extracting(first: max(0, min(count, bytes.count))), into: &found)
+        for index in 0..<min(count, Self.capacity) {
+            let start = index * Self.slot
+            let length = max(0, min(lengths[index], Self.slot))
+            let unread = Self.read(bytes.span.extracting(start..<start + length), at: start, into: &found)
+            verdictErrors &+= unread.errors
+            malformed &+= unread.malformed
+        }
         swap(&found, &packets)
-        verdictErrors &+= unread.errors
-        malformed &+= unread.malformed
     }
 
     private static func read(
-        _ span: Span<UInt8>, into packets: inout [QueuedPacket]
+        _ span: Span<UInt8>, at start: Int, into packets: inout [QueuedPacket]
     ) -> (errors: UInt64, malformed: UInt64) {
         var errors: UInt64 = 0
         var malformed: UInt64 = 0
         var cursor = 0
         while let header = span.nextMessage(&cursor) {
-            if let packet = span.queuedPacket(header) {
+            if var packet = span.queuedPacket(header) {
+                packet.payload = start + packet.payload.lowerBound..<start + packet.payload.upperBound
                 packets.append(packet)
             } else if let code = span.errorNumber(header) {
                 if code != 0 { errors &+= 1 }

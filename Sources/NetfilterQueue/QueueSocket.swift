@@ -83,17 +83,23 @@ public struct QueueSocket: ~Copyable, Sendable {
 // MARK: - Packets and verdicts
 
 extension QueueSocket {
-    /// Receives one datagram without blocking; false when none waits.
-    public mutating func receive(into buffer: inout PacketBuffer) throws(SystemCallError) -> Bool {
-        if let first = early.first {
-            early.removeFirst()
+    /// Receives datagrams without blocking, no more than the buffer has room for.
+    /// - Returns: whether more may wait. False is nothing to rely on: the next wait tells.
+    public mutating func receive(
+        into buffer: inout PacketBuffer, atMost limit: Int = PacketBuffer.capacity
+    ) throws(SystemCallError) -> Bool {
+        if !early.isEmpty {
+            let first = early.removeFirst().prefix(PacketBuffer.slot)
             buffer.bytes.replaceSubrange(0..<first.count, with: first)
-            buffer.parse(first.count)
+            buffer.lengths[0] = first.count
+            buffer.parse(1)
             return true
         }
-        guard let count = try socket.receive(into: &buffer.bytes) else { return false }
+        let limit = min(max(1, limit), PacketBuffer.capacity)
+        let count = try socket.receive(
+            into: &buffer.bytes, slot: PacketBuffer.slot, atMost: limit, lengths: &buffer.lengths)
         buffer.parse(count)
-        return true
+        return count == limit
     }
 
     /// Lets packet `number` pass as it is, with `mark` in place of its packet mark.
@@ -198,7 +204,7 @@ extension QueueSocket {
     private static func acknowledgement(
         _ socket: borrowing NetlinkSocket, of sequence: UInt32, _ early: inout [[UInt8]]
     ) throws(SystemCallError) -> Int32 {
-        var buffer = [UInt8](repeating: 0, count: 0xffff + 4096)
+        var buffer = [UInt8](repeating: 0, count: PacketBuffer.slot)
         while true {
             guard socket.wait(milliseconds: 2000) else { throw SystemCallError("configure queue", .timedOut) }
             guard let count = try socket.receive(into: &buffer) else { continue }

@@ -46,6 +46,33 @@ import Testing
         }
     }
 
+    @Test func severalPacketsComeAtOnce() async throws {
+        try await ScratchNamespace.run {
+            try ScratchNamespace.shell("iptables -t mangle -A OUTPUT -p tcp --dport 9 -j NFQUEUE --queue-num 7")
+            try ScratchNamespace.shell("ip link set lo mtu 65535")
+            var queue = try QueueSocket(queue: 7, overload: .drop)
+            var buffer = PacketBuffer()
+            let injector = try PacketInjector(groupID: 31_856)
+            let payloads = (0..<11).map { $0 % 3 == 0 ? 60_000 + $0 : 4 + $0 }
+            for count in payloads {
+                try injector.send(Self.segment(isIPv6: false, payload: count).span, mark: 0, interface: 0)
+            }
+            var found: [Int] = []
+            for (limit, isMore) in [(8, true), (2, true), (8, false), (8, false)] {
+                let mayBeMore = try queue.receive(into: &buffer, atMost: limit)
+                #expect(mayBeMore == isMore)
+                for packet in buffer.packets {
+                    let bytes = buffer.payload(of: packet)
+                    #expect(bytes[0] == 0x45 && bytes[packet.payload.count - 1] == 1)
+                    found.append(packet.payload.count - 40)
+                    try queue.drop(packet.number)
+                }
+            }
+            try queue.flush()
+            #expect(found == payloads)
+        }
+    }
+
     /// The second path of a multi-homed host is known to a rule `from ADDRESS` alone.
     @Test(arguments: [false, true]) func injectedPacketsTakeTheRouteOfTheirSource(_ isIPv6: Bool) async throws {
         try await ScratchNamespace.run {
@@ -156,7 +183,8 @@ import Testing
 
     private static func receive(_ queue: inout QueueSocket, _ buffer: inout PacketBuffer) -> Bool {
         for _ in 0..<200 {
-            if (try? queue.receive(into: &buffer)) == true { return true }
+            _ = try? queue.receive(into: &buffer)
+            if !buffer.packets.isEmpty { return true }
             usleep(5000)
         }
         return false
