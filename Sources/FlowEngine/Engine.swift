@@ -16,6 +16,7 @@ public struct Engine: ~Copyable {
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
     private var deadlines = Heap<Deadline>()
     private var unproven: UnprovenFlows
+    private var finished: FinishedFlows
     private var nextSerial: UInt64 = 0
     private var nextExpiry = Instant(nanoseconds: 0)
 
@@ -28,6 +29,7 @@ public struct Engine: ~Copyable {
             configuration: configuration, crypto: crypto, random: random,
             shared: shared ?? SharedState(crypto: crypto))
         unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
+        finished = FinishedFlows(limit: configuration.maximumFlows / 4)
     }
 
     // MARK: Packets
@@ -208,6 +210,9 @@ public struct Engine: ~Copyable {
     ) -> Flow? {
         if !succeeds { forgetOld(tuple) }
         let isOpener = arrival.metadata.direction == .outbound
+        if flows.count >= host.configuration.maximumFlows, let oldest = finished.popFirst(in: flows) {
+            flows[oldest.tuple].map { remove($0, now: arrival.now, &output) }
+        }
         if flows.count >= host.configuration.maximumFlows { evictUnproven(arrival.now, &output) }
         if !isOpener, !unproven.hasRoom { evictUnproven(ofAge: UnprovenFlows.patience, arrival.now, &output) }
         guard flows.count < host.configuration.maximumFlows, isOpener || unproven.hasRoom else { return nil }
@@ -293,6 +298,11 @@ public struct Engine: ~Copyable {
     /// After every event of a flow: keeps its deadline, and forgets what needs no state.
     private mutating func settle(_ flow: Flow, _ output: inout Output) {
         if !flow.isUnproven { leaveUnproven(flow) }
+        if flow.isFinished, !flow.isCountedFinished {
+            flow.isCountedFinished = true
+            let oldest = finished.append(flow.id, in: flows)
+            if let oldest, let flow = flows[oldest.tuple] { remove(flow, now: flow.lastActivity, &output) }
+        }
         if flow.phase == .aborted, flow.isUnproven {
             // No kernel has it any more, and what else its peer may send needs no more than the address to be refused.
             return remove(flow, now: flow.lastActivity, &output)
@@ -349,12 +359,7 @@ public struct Engine: ~Copyable {
     /// When ``handleDeadlines(now:into:)`` is wanted next; calling it earlier or later does no harm.
     public var nextDeadline: Instant? {
         let keys = host.ephemeralKeys.expiry.map { Instant(nanoseconds: 0).adding(milliseconds: $0) }
-        return Self.earlier(Self.earlier(deadlines.min?.at, condemned.nextDeadline), keys)
-    }
-
-    private static func earlier(_ a: Instant?, _ b: Instant?) -> Instant? {
-        guard let a, let b else { return a ?? b }
-        return min(a, b)
+        return Instant.earlier(Instant.earlier(deadlines.min?.at, condemned.nextDeadline), keys)
     }
 
     ///

@@ -148,6 +148,7 @@ extension Flow {
         handshakeACK = nil
         header.template = []
         header.templatePacket = nil
+        forgetKeys()
     }
 
     private func endByReset(_ now: Instant, _ output: inout Output) {

@@ -9,6 +9,11 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ arrival: Arrival,
         _ output: inout Output
     ) {
+        guard !isFinished else {
+            // Nothing lies behind the end.
+            injectAck(now: arrival.now, &output)
+            return drop(arrival.metadata.id, &output)
+        }
         // Where too many strangers want keys exchanged, a message waits for its own repetition.
         guard opener != nil || isOpener || host.keyExchanges.hasRoom(arrival.now) else {
             host.counters.keyExchangesPutOff += 1

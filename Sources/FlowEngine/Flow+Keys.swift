@@ -89,5 +89,11 @@ extension MPTCPConnection {
 }
 
 extension Instant {
+    /// The one of two that comes first, where there is one.
+    static func earlier(_ a: Instant?, _ b: Instant?) -> Instant? {
+        guard let a, let b else { return a ?? b }
+        return min(a, b)
+    }
+
     var milliseconds: Int64 { nanoseconds / 1_000_000 }
 }

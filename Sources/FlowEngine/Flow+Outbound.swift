@@ -62,7 +62,7 @@ extension Flow {
             emitPureAck(bytes, options, arrival, &output)
         } else {
             sendMissingHandshakeACK(bytes, arrival, &output)
-            if sealer == nil {
+            if sealer == nil, !isFinished {
                 holdOutbound(bytes, options, arrival, &output)
             } else {
                 emitData(bytes, options, arrival, &output)

@@ -145,6 +145,8 @@ final class Flow {
     var proofDeadline: Instant?
     /// When to look whether memory has become idle.
     var memoryDeadline: Instant?
+    /// Among the engine's ``FinishedFlows``.
+    var isCountedFinished = false
     var isJournaled = false
     var isReset = false
     /// The last frame did not authenticate.
@@ -193,19 +195,14 @@ final class Flow {
     var lacksKeys = false
 
     var nextDeadline: Instant? {
-        var next = Self.earlier(engineDeadline, progressDeadline)
-        next = Self.earlier(next, redeliveryDeadline)
-        next = Self.earlier(next, sackDeadline)
-        next = Self.earlier(next, doubt?.due)
-        next = Self.earlier(next, heldDeadline)
-        next = Self.earlier(next, proofDeadline)
-        next = Self.earlier(next, memoryDeadline)
-        return Self.earlier(next, removalDeadline)
-    }
-
-    private static func earlier(_ a: Instant?, _ b: Instant?) -> Instant? {
-        guard let a, let b else { return a ?? b }
-        return min(a, b)
+        var next = Instant.earlier(engineDeadline, progressDeadline)
+        next = Instant.earlier(next, redeliveryDeadline)
+        next = Instant.earlier(next, sackDeadline)
+        next = Instant.earlier(next, doubt?.due)
+        next = Instant.earlier(next, heldDeadline)
+        next = Instant.earlier(next, proofDeadline)
+        next = Instant.earlier(next, memoryDeadline)
+        return Instant.earlier(next, removalDeadline)
     }
 
     /// Ordinary TCP from now on (RFC 8547 section 4.6).

@@ -68,6 +68,17 @@ import Testing
     /// whichever end had the last word.
     @Test func finishedConnectionsKeepLittle() throws {
         let pair = Pair()
+        Self.exchange(pair)
+        for host in [pair.client, pair.server] {
+            let flow = try #require(host.engine.flows.values.first)
+            #expect(flow.isFinished && flow.send.ciphertext.capacity == 0 && flow.receive.plaintext.capacity == 0)
+            host.advance(milliseconds: 80_000)
+            #expect(host.engine.flows.isEmpty)
+        }
+    }
+
+    /// Opens a connection, sends something each way, and closes it.
+    private static func exchange(_ pair: Pair) {
         pair.connect()
         pair.clientSends(1001, 5001, [.ack, .psh], [], [UInt8](repeating: 1, count: 1000))
         pair.settle()
@@ -77,11 +88,36 @@ import Testing
         pair.settle()
         pair.serverSends(6002, 2002, .ack)
         pair.settle()
-        for host in [pair.client, pair.server] {
-            let flow = try #require(host.engine.flows.values.first)
-            #expect(flow.isFinished && flow.send.ciphertext.capacity == 0 && flow.receive.plaintext.capacity == 0)
-            host.advance(milliseconds: 80_000)
-            #expect(host.engine.flows.isEmpty)
+    }
+
+    /// A kernel that has not heard that its FIN arrived repeats it.
+    @Test func aFINRepeatedAfterTheEndPasses() throws {
+        let pair = Pair()
+        Self.exchange(pair)
+        pair.clientSends(2001, 6002, [.ack, .fin])
+        #expect(pair.client.held == 0)
+        let forged = try #require(pair.wire.last { $0.payload.count > 100 })
+        pair.client.feed(forged.raw, .inbound)
+        #expect(
+            pair.client.held == 0
+                && !pair.client.actions.contains { if case .destroySocket = $0 { true } else { false } })
+    }
+
+    /// Short connections, one after the other, find a place in a table that those that have ended would fill.
+    @Test func finishedConnectionsMakeWay() throws {
+        let client = TestHost(seed: 1) { $0.maximumFlows = 40 }
+        let server = TestHost(seed: 2) { $0.maximumFlows = 40 }
+        for index in 0..<200 {
+            Self.exchange(Pair(port: 40_000 + UInt16(index), client: client, server: server))
+            for host in [client, server] { #expect(host.engine.flows.count <= 40) }
         }
+        let counters = client.engine.counters
+        #expect(counters.fallbacks == 0 && counters.freshHandshakes + counters.resumptions == 200)
+        // What still comes of those that made way is refused.
+        let pair = Pair(client: client, server: server)
+        pair.serverSends(6002, 2002, .ack)
+        #expect(
+            server.actions.contains { if case .destroySocket(let tuple) = $0 { tuple.remote == pair.a } else { false } }
+        )
     }
 }
