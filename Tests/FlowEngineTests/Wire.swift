@@ -79,10 +79,11 @@ final class TestHost {
     /// What the kernel's route says.
     var mtu = 1500
 
-    init(seed: UInt64, _ configure: (inout EngineConfiguration) -> Void = { _ in }) {
+    init(seed: UInt64, shared: SharedState? = nil, _ configure: (inout EngineConfiguration) -> Void = { _ in }) {
         var configuration = EngineConfiguration()
         configure(&configuration)
-        engine = Engine(configuration: configuration, crypto: OpenSSLProvider(), random: CountingRandom(seed))
+        engine = Engine(
+            configuration: configuration, crypto: OpenSSLProvider(), random: CountingRandom(seed), shared: shared)
     }
 
     func feed(_ bytes: [UInt8], _ direction: Direction, isGSO: Bool = false) {
