@@ -62,6 +62,21 @@ import Testing
         }
     }
 
+    /// The rules pass over two headers in front of TCP; the packet comes to worker 0, whose it is not.
+    @Test func aPacketBehindManyHeadersIsKnownByItsPorts() {
+        let extensions: [UInt8] = [60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0]
+        let tcp: [UInt8] = [0, 1, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0, 0, 0, 0, 0, 0]
+        let head: [UInt8] = [0x60, 0, 0, 0, 0, UInt8(extensions.count + tcp.count), 0, 64]
+        let packet = head + [UInt8](repeating: 1, count: 32) + extensions + tcp
+        let owner = WorkerSteering.worker(of: 1, 80, among: 5)
+        for worker in 0..<5 {
+            let isOwn = WorkerShare(worker: worker, workers: 5).contains(packet.span)
+            #expect(isOwn == (worker == owner))
+        }
+        let isOwn = WorkerShare(worker: 0, workers: 1).contains(packet.span)
+        #expect(isOwn)
+    }
+
     @Test func queuesAreTenApart() {
         var configuration = DaemonConfiguration()
         configuration.workers = 16
