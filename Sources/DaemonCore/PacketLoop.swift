@@ -96,9 +96,9 @@ struct PacketLoop: ~Copyable {
 extension PacketLoop {
     private mutating func drain(_ source: LiveKernel.Source) throws(SystemCallError) {
         let limit = source == .main ? PacketBuffer.capacity : Self.strangersInTurn
-        for _ in 0..<Self.budget / limit {
-            // A stranger's packet may cost a key exchange.
-            if source != .main { try drain(.main) }
+        for turn in 0..<Self.budget / limit {
+            // A stranger's packet may cost a key exchange. Before the first one the main queue has had its turn.
+            if source != .main, turn > 0 { try drain(.main) }
             let mayBeMore = try executor.kernel.receive(from: source, into: &buffer, atMost: limit)
             for packet in buffer.packets { handle(packet) }
             guard mayBeMore else { break }
