@@ -35,7 +35,7 @@ extension Flow {
         let k = send.map.k(acknowledgedBy: w)
         let mtu = error.mtu.map { announced in
             let path = PathMTUs.Path(tuple)
-            let told = host.paths.learn(announced, path, route: header.kernelMTU, now)
+            let told = host.learnPath(announced, path, route: header.kernelMTU, now)
             notePath(route: header.kernelMTU, now)
             return told
         }
@@ -53,6 +53,11 @@ extension Flow {
     }
 
     private func notePath(route: Int, _ now: Instant) {
+        if route != notedRoute {
+            // The error that made the kernel change its route may have come to another engine.
+            notedRoute = route
+            host.takePaths()
+        }
         guard host.paths.count > 0 else {
             header.mtu = route
             header.kernelMTU = route

@@ -84,6 +84,8 @@ final class Flow {
     /// Whether packets of several segments come, on this subflow or, as far as known, another one.
     var receivesSuperPackets = false
     var askedForSuperPackets: Instant?
+    /// What the kernel's route said of the path at last.
+    var notedRoute: Int?
     var isJoin = false
     var joinRandom: UInt32 = 0
     /// The token in the SYN from the wire that was judged.

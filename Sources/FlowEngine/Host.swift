@@ -8,6 +8,7 @@ final class Host {
     let random: any RandomSource
     var counters = EngineCounters()
     var pending: PendingVerdicts
+    /// What ``SharedState`` had when the route of a flow changed at last.
     var paths = PathMTUs()
     /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
     var kernelProbesPaths = false

@@ -16,6 +16,7 @@ public final class SharedState: @unchecked Sendable {
     fileprivate var tracker = MPTCPTracker()
     fileprivate var sessions: SessionCache
     fileprivate var unansweredOffers = UnansweredOffers()
+    fileprivate var paths = PathMTUs()
 
     /// Session secrets a peer may be ahead of us: lost connections in a row.
     static let sessionLookAhead = 16
@@ -76,5 +77,19 @@ extension Host {
             assert(isLocked)
             yield &shared.unansweredOffers
         }
+    }
+
+    /// What an error says of a path holds for the flows of all engines. Errors are rare, and each has its copy to read.
+    func learnPath(_ announced: Int, _ path: PathMTUs.Path, route: Int, _ now: Instant) -> Int {
+        var told = announced
+        locked {
+            told = shared.paths.learn(announced, path, route: route, now)
+            paths = shared.paths
+        }
+        return told
+    }
+
+    func takePaths() {
+        locked { paths = shared.paths }
     }
 }

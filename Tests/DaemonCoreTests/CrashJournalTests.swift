@@ -59,6 +59,27 @@ import Testing
         #expect(journal.count == 2)
     }
 
+    /// Workers write to it at the same time.
+    @Test func severalWritersDoNotMeet() async throws {
+        let journal = try open(400)
+        let flows: [[CondemnedFlow]] = (0..<4).map { writer in
+            let first = UInt16(100 * writer)
+            return (first..<first + 100).map { flow($0, isIPv6: writer == 1) }
+        }
+        await withTaskGroup(of: Void.self) { group in
+            for mine in flows {
+                group.addTask {
+                    for _ in 0..<20 {
+                        for flow in mine { _ = journal.add(flow) }
+                        for flow in mine.dropFirst() { journal.remove(flow.tuple) }
+                    }
+                }
+            }
+        }
+        #expect(Set(journal.tuples) == Set(flows.compactMap { $0.first?.tuple }))
+        #expect(try Set(open(400).condemned) == Set(flows.compactMap { $0.first }))
+    }
+
     @Test func garbageIsNoFlow() throws {
         file.write((0..<640).map { UInt8(truncatingIfNeeded: $0 &* 37 &+ 11) })
         let journal = try open(20)
