@@ -173,7 +173,7 @@ def handshake(case, device, mac, target, port, seconds, rate=1000000):
                 origin = made_up((begun_count + index) * 7 & 0xFFFF, version)
                 seq = random.getrandbits(32)
                 frames.append(out.head[len(origin)] + datagram(
-                    origin, destination, 1024 + (begun_count >> 16) % 60000, port, seq, 0, SYN, options))
+                    origin, destination, 1024 + begun_count * 2 % 60000, port, seq, 0, SYN, options))
             for frame in frames:
                 out.socket.send(frame)
             begun_count += 64

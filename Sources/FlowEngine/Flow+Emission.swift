@@ -42,7 +42,7 @@ extension Flow {
             output.actions.append(.replace(metadata.id, range, .encrypted))
             position = end
             if isLast {
-                noteSent(w, fin: fin)
+                noteSent(w, fin: fin, arrival.now)
                 return
             }
         } else {
@@ -56,7 +56,7 @@ extension Flow {
             inject(range, &output)
             position = end
         } while position < w.upperBound
-        noteSent(w, fin: fin)
+        noteSent(w, fin: fin, arrival.now)
     }
 
     /// Whether the kernel's own packet can carry so many bytes, or the beginning of them.
@@ -72,7 +72,8 @@ extension Flow {
 
     private static let largestPacket = 65_500
 
-    private func noteSent(_ w: Range<Int>, fin: Bool) {
+    private func noteSent(_ w: Range<Int>, fin: Bool, _ now: Instant) {
+        if timed == nil, w.lowerBound >= send.sentW { timed = (w.upperBound, now) }
         send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
         noteAcknowledged()
     }

@@ -291,6 +291,15 @@ extension Flow {
         roundTrip = max(1_000_000, min(now.nanoseconds &- start.nanoseconds, 3_000_000_000))
     }
 
+    /// The handshake of a busy moment may have taken much longer than the path does.
+    func noteRoundTrip(_ w: Int, _ now: Instant) {
+        guard let timed, w >= timed.w else { return }
+        self.timed = nil
+        // Of what was sent twice nobody knows which one is acknowledged.
+        if let lastRepetition, lastRepetition >= timed.at { return }
+        roundTrip = min(roundTrip, max(1_000_000, now.nanoseconds &- timed.at.nanoseconds))
+    }
+
     /// Watches over engine-owned bytes that the peer has not acknowledged.
     func armEngineTimer(_ now: Instant) {
         guard !send.engineOwned.isEmpty else {

@@ -82,6 +82,7 @@ extension Flow {
     private func noteAcknowledgement(_ w: Int, _ window: Int, _ now: Instant) {
         let before = send.acknowledgedW
         send.acknowledge(w, window: window)
+        noteRoundTrip(w, now)
         if engineRetries > FlowTime.mostRetries {
             // It had been given up, and lives.
             engineRetries = 0

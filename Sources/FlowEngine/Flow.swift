@@ -123,7 +123,10 @@ final class Flow {
 
     // MARK: Time
 
+    /// The shortest so far, in nanoseconds.
     var roundTrip: Int64 = 10_000_000
+    /// What was sent last for its round trip to be measured: its end in W.
+    var timed: (w: Int, at: Instant)?
     var handshakeStarted: Instant
     var lastActivity: Instant
     var engineDeadline: Instant?
