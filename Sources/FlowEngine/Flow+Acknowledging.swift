@@ -112,6 +112,7 @@ extension Flow {
     /// An acknowledgement of everything that has arrived is leaving.
     func noteAcknowledged() {
         ackOwed = false
+        ackDeadline = nil
         outOfOrder.clear(changes: receive.held.blockChanges)
         sackDeadline = nil
     }

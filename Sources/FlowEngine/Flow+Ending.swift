@@ -21,6 +21,7 @@ enum FlowTime {
     /// How long a retransmission makes frames short.
     static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
+    static let delayedAck: Int64 = 2
     static let idleMemory: Int64 = 1_000
     /// Between questions about other subflows, which take the lock.
     static let betweenQuestions: Int64 = 20
@@ -157,6 +158,7 @@ extension Flow {
         progressDeadline = nil
         redeliveryDeadline = nil
         sackDeadline = nil
+        ackDeadline = nil
         doubt = nil
         heldDeadline = nil
         isReset = true
@@ -204,6 +206,7 @@ extension Flow {
         progressDeadline = nil
         redeliveryDeadline = nil
         sackDeadline = nil
+        ackDeadline = nil
         doubt = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
@@ -322,6 +325,10 @@ extension Flow {
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }
         if let due = sackDeadline, due <= now { sackDue(now, &output) }
+        if let due = ackDeadline, due <= now {
+            ackDeadline = nil
+            if ackOwed { injectAck(now: now, &output) }
+        }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }

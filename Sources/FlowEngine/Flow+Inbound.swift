@@ -97,7 +97,7 @@ extension Flow {
     private func settle(_ now: Instant, _ output: inout Output) {
         guard phase == .encrypted || phase == .keyExchange else { return }
         if !send.backlog.isEmpty { flushBacklog(now, &output) }
-        if ackOwed { injectAck(now: now, &output) }
+        if ackOwed, ackDeadline == nil { ackDeadline = now.adding(milliseconds: FlowTime.delayedAck) }
         armProgressTimer(now)
         armRedeliveryTimer(now)
         armMemoryTimer(now)

@@ -105,7 +105,9 @@ final class Flow {
     var heldOutbound: Deque<HeldOutbound> = []
     /// The active opener attaches the empty ENO option until it hears a non-SYN segment (RFC 8547 section 4.6).
     var needsENO = false
+    /// Something that owns no K has arrived: no kernel acknowledges it. What leaves soon says it too.
     var ackOwed = false
+    var ackDeadline: Instant?
     var outOfOrder = OutOfOrderAcknowledgements()
     var lateness = Lateness()
     /// When what arrived out of order has to be told at the latest.
@@ -203,6 +205,7 @@ final class Flow {
         var next = Instant.earlier(engineDeadline, progressDeadline)
         next = Instant.earlier(next, redeliveryDeadline)
         next = Instant.earlier(next, sackDeadline)
+        next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
         next = Instant.earlier(next, heldDeadline)
         next = Instant.earlier(next, proofDeadline)
