@@ -23,8 +23,6 @@ enum FlowTime {
     static let leastRetransmission: Int64 = 200
     static let delayedAck: Int64 = 2
     static let idleMemory: Int64 = 1_000
-    /// Between questions about other subflows, which take the lock.
-    static let betweenQuestions: Int64 = 20
     static let leastProgress: Int64 = 10
     /// The same after a frame that did not authenticate, and how long after.
     static let suspiciousProgress: Int64 = 1_000

@@ -53,7 +53,7 @@ extension Flow {
             armRedeliveryTimer(arrival.now)
             armMemoryTimer(arrival.now)
         }
-        header.window = offeredWindow(packet, arrival.now)
+        header.window = offeredWindow(packet)
         if lacksKeys { learnKeys(options.mptcpOption(isSYN: false), from: .outbound, &output) }
         if !packet.flags.contains(.rst), !options.contains(TCPOptionKind.mptcp) { kernelFellBack = true }
         if packet.flags.contains(.rst) {
@@ -84,9 +84,10 @@ extension Flow {
     /// that runs out of memory before a hole is filled comes to a stop (measured: with three quarters of the window 1 download in 50). So
     /// it is five eighths once such packets have come; with half of it the kernel would never offer more, for it doubles what a
     /// round trip brought. The right edge does not move back.
-    private func offeredWindow(_ packet: TCPPacket, _ now: Instant) -> UInt16 {
+    private func offeredWindow(_ packet: TCPPacket) -> UInt16 {
         guard mptcp != nil else { return packet.window }
-        if !receivesSuperPackets { askForSuperPackets(now) }
+        // The other subflows share the window.
+        if !receivesSuperPackets { host.locked { receivesSuperPackets = mptcp?.receivesSuperPackets ?? false } }
         guard receivesSuperPackets else { return packet.window }
         let frugal = packet.window - UInt16(UInt32(packet.window) * 3 / 8)
         let roundedUp = max(0, header.advertisedEdge - currentAckW) + (1 << header.localScale) - 1
@@ -96,13 +97,6 @@ extension Flow {
     func tellOfSuperPackets() {
         receivesSuperPackets = true
         host.locked { mptcp?.receivesSuperPackets = true }
-    }
-
-    /// The other subflows share the window.
-    private func askForSuperPackets(_ now: Instant) {
-        if let last = askedForSuperPackets, now.milliseconds(since: last) < FlowTime.betweenQuestions { return }
-        askedForSuperPackets = now
-        host.locked { receivesSuperPackets = mptcp?.receivesSuperPackets ?? false }
     }
 
     // MARK: Pure acknowledgements

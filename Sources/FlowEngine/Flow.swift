@@ -83,7 +83,6 @@ final class Flow {
     }
     /// Whether packets of several segments come, on this subflow or, as far as known, another one.
     var receivesSuperPackets = false
-    var askedForSuperPackets: Instant?
     /// What the kernel's route said of the path at last.
     var notedRoute: Int?
     var isJoin = false
