@@ -24,8 +24,9 @@ public struct DaemonConfiguration: Sendable {
 
     public init() {}
 
-    /// Threads where nothing else is said: those that the system lets run at once, but not all of a large machine.
-    public static var usualWorkers: Int { min(4, UsableProcessors.count) }
+    /// Threads where nothing else is said. With several, one flow over a long path that loses packets was much slower than plain TCP
+    /// (`Scenarios/goodput`, bbr, 3 %, 50 ms), and nobody knows why yet.
+    public static let usualWorkers = 1
 
     public static let mostWorkers = FirewallConfiguration.mostWorkers
 
