@@ -85,6 +85,13 @@ class Device:
         done = self.libc.sendmmsg(self.socket.fileno(), ctypes.byref(messages, start * ctypes.sizeof(Message)), count, 0)
         return max(0, done)
 
+    def put(self, frame):
+        """Whether the device took it; there is no queue before it."""
+        try:
+            return self.socket.send(frame) > 0
+        except OSError:
+            return False
+
 
 class Prepared:
     """Frames of one length in one buffer, ready for sendmmsg; one field of all of them is changed at once."""
@@ -174,9 +181,7 @@ def handshake(case, device, mac, target, port, seconds, rate=1000000):
                 seq = random.getrandbits(32)
                 frames.append(out.head[len(origin)] + datagram(
                     origin, destination, 1024 + begun_count * 2 % 60000, port, seq, 0, SYN, options))
-            for frame in frames:
-                out.socket.send(frame)
-            begun_count += 64
+            begun_count += sum(out.put(frame) for frame in frames)
         for _ in range(256):
             try:
                 data = inward.recv(2048)
@@ -188,11 +193,7 @@ def handshake(case, device, mac, target, port, seconds, rate=1000000):
             origin = data[ip - (4 if version == 4 else 16):ip]
             turn += 1
             frame = answer(out, origin, destination, dport, sport, ack, seq + 1, payloads[turn % len(payloads)], sums[turn % len(sums)])
-            try:
-                out.socket.send(frame)
-            except OSError:
-                continue
-            answered += 1
+            answered += out.put(frame)
     print("handshake", case, "begun", begun_count, "sent", answered, "rate", int(answered / (time.monotonic() - begun)), flush=True)
 
 

@@ -6,7 +6,8 @@ import NetfilterQueue
 public struct DaemonConfiguration: Sendable {
     /// For the host as a whole; ``engineOfWorker`` is one worker's share.
     public var engine = EngineConfiguration()
-    /// How many threads share the packets, each with an engine of its own; 1 to 16.
+    /// How many threads share the packets, each with an engine of its own; 1 to 16. One, because with several a flow over a long path
+    /// that loses packets was much slower than plain TCP (`Scenarios/goodput`, bbr, 3 %, 50 ms), and nobody knows why yet.
     public var workers = 1
     /// The queue of the connections that matter: encrypted ones, and whatever the local kernel sends.
     public var mainQueue: UInt16 = 31_850
@@ -23,10 +24,6 @@ public struct DaemonConfiguration: Sendable {
     public var graceMilliseconds = 250
 
     public init() {}
-
-    /// Threads where nothing else is said. With several, one flow over a long path that loses packets was much slower than plain TCP
-    /// (`Scenarios/goodput`, bbr, 3 %, 50 ms), and nobody knows why yet.
-    public static let usualWorkers = 1
 
     public static let mostWorkers = FirewallConfiguration.mostWorkers
 

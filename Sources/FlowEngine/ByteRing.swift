@@ -2,7 +2,7 @@ import PacketWire
 
 /// The retained part of a byte stream, addressed by absolute stream offsets.
 ///
-/// Grows to the largest amount ever retained at once; ``giveBack()`` when nothing has come for a while.
+/// Grows to the largest amount ever retained at once; ``giveBack(all:)`` when nothing has come for a while.
 struct ByteRing: Sendable {
     private var storage: [UInt8] = []
     /// Offset of the oldest retained byte.
@@ -47,7 +47,7 @@ struct ByteRing: Sendable {
 
     mutating func discard(before offset: Int) { start = min(max(start, offset), end) }
 
-    /// Whether ``giveBack()`` would give back much.
+    /// Whether ``giveBack(all:)`` would give back much.
     var isLarge: Bool { storage.count > Self.idleCapacity }
 
     /// Gives the memory back where nothing is retained: all of it, or what an idle connection should not keep.

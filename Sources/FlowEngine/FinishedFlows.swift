@@ -10,9 +10,6 @@ struct FinishedFlows {
 
     init(limit: Int) { self.limit = max(1, limit) }
 
-    /// How many are remembered, those included that are gone.
-    var count: Int { order.count }
-
     /// - Returns: one that has to go for it.
     mutating func append(_ id: FlowID, in flows: [FlowTuple: Flow]) -> FlowID? {
         order.append(id)

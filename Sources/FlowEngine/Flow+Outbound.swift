@@ -89,10 +89,13 @@ extension Flow {
     private func offeredWindow(_ packet: TCPPacket) -> UInt16 {
         guard mptcp != nil else { return packet.window }
         let isSmall = Int(packet.window) << header.localScale < Self.smallWindow
-        // The other subflows share the window.
-        if !receivesSuperPackets { host.locked { receivesSuperPackets = mptcp?.receivesSuperPackets ?? false } }
-        guard isSmall || receivesSuperPackets else { return packet.window }
-        let frugal = isSmall ? packet.window / 2 : packet.window - UInt16(UInt32(packet.window) * 3 / 8)
+        if !isSmall, !receivesSuperPackets {
+            // The other subflows share the window.
+            host.locked { receivesSuperPackets = mptcp?.receivesSuperPackets ?? false }
+            guard receivesSuperPackets else { return packet.window }
+        }
+        // Rounded up: a window of one unit must not become none.
+        let frugal = packet.window - UInt16(UInt32(packet.window) * (isSmall ? 4 : 3) / 8)
         guard !isJoin else { return frugal }
         let roundedUp = max(0, header.advertisedEdge - currentAckW) + (1 << header.localScale) - 1
         return min(packet.window, max(frugal, UInt16(clamping: roundedUp >> header.localScale)))
@@ -100,6 +103,7 @@ extension Flow {
 
     private static let smallWindow = 1 << 18
 
+    /// Tells the other subflows.
     func tellOfSuperPackets() {
         receivesSuperPackets = true
         host.locked { mptcp?.receivesSuperPackets = true }

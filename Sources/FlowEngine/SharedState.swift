@@ -6,11 +6,12 @@ public protocol SharedLock: Sendable {
     func withLock(_ body: () -> Void)
 }
 
-/// What the engines of one host share, each of which serves its own connections on a thread of its own: sessions, MPTCP connections, and
-/// between which hosts offers were in vain.
+/// What the engines of one host share, each of which serves its own connections on a thread of its own: sessions, MPTCP connections,
+/// between which hosts offers were in vain, and what routers said of paths.
 ///
-/// One lock guards it all, ``MPTCPConnection`` and ``SecretChain`` included. Handshakes, ends of connections and reports take it
-/// (``Host/locked(_:)``); packets of established connections do not.
+/// One lock guards it all, ``MPTCPConnection`` and ``SecretChain`` included. Handshakes, ends of connections, changed routes and reports
+/// take it (``Host/locked(_:)``). Of established connections only an MPTCP subflow with a large window does, for each acknowledgement
+/// until super-packets come: for a moment, to see whether others get some.
 public final class SharedState: @unchecked Sendable {
     fileprivate let lock: (any SharedLock)?
     fileprivate var tracker = MPTCPTracker()
@@ -46,37 +47,25 @@ extension Host {
         isLocked = false
     }
 
+    /// What the lock guards.
+    private var guarded: SharedState {
+        assert(isLocked)
+        return shared
+    }
+
     var tracker: MPTCPTracker {
-        get {
-            assert(isLocked)
-            return shared.tracker
-        }
-        _modify {
-            assert(isLocked)
-            yield &shared.tracker
-        }
+        get { guarded.tracker }
+        _modify { yield &guarded.tracker }
     }
 
     var sessions: SessionCache {
-        get {
-            assert(isLocked)
-            return shared.sessions
-        }
-        _modify {
-            assert(isLocked)
-            yield &shared.sessions
-        }
+        get { guarded.sessions }
+        _modify { yield &guarded.sessions }
     }
 
     var unansweredOffers: UnansweredOffers {
-        get {
-            assert(isLocked)
-            return shared.unansweredOffers
-        }
-        _modify {
-            assert(isLocked)
-            yield &shared.unansweredOffers
-        }
+        get { guarded.unansweredOffers }
+        _modify { yield &guarded.unansweredOffers }
     }
 
     /// What an error says of a path holds for the flows of all engines. Errors are rare, and each has its copy to read.

@@ -37,8 +37,6 @@ struct SettingsReader {
         }
     }
 
-    func has(_ key: String) -> Bool { members.contains { $0.name == key } }
-
     /// Refuses keys that nobody reads.
     func requireKnown(_ keys: [String]) throws(SettingsError) {
         for member in members where !keys.contains(member.name) {
@@ -105,6 +103,8 @@ struct SettingsReader {
     // MARK: - Lookup
 
     private func member(_ key: String) -> JSONValue? { members.first { $0.name == key }?.value }
+
+    private func has(_ key: String) -> Bool { member(key) != nil }
 
     private func value<Value>(
         _ key: String, _ allowed: String, default fallback: Value, read: (ConfigKey) throws -> Value
