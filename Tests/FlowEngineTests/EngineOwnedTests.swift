@@ -26,6 +26,26 @@ import Testing
         #expect(attacker.host.takeSeen().last?.acknowledgment == attacker.seq)
     }
 
+    /// A frame without data gives the kernel nothing to acknowledge: the engine does, when data has had time to take it along.
+    @Test func anEmptyFrameIsAcknowledgedInTime() throws {
+        let attacker = HandMade(TestHost(seed: 1))
+        attacker.open()
+        var sequence = attacker.seq
+        attacker.send(attacker.frame(), at: sequence)
+        #expect(attacker.host.takeWire().isEmpty)
+        attacker.host.advance(milliseconds: 1)
+        #expect(attacker.host.takeWire().isEmpty)
+        attacker.host.advance(milliseconds: 1)
+        #expect(attacker.host.takeSeen().map(\.acknowledgment) == [attacker.seq])
+
+        sequence = attacker.seq
+        attacker.send(attacker.frame(), at: sequence)
+        attacker.host.leave(attacker.there, attacker.here, 5001, 1001, .ack, [], [1, 2, 3])
+        #expect(attacker.host.takeSeen().map(\.acknowledgment) == [attacker.seq])
+        attacker.host.advance(milliseconds: 100)
+        #expect(attacker.host.takeWire().isEmpty)
+    }
+
     /// Each frame with rekey = 1 makes two keys, a frame and a packet.
     @Test func rekeyingWithoutAcknowledgementEndsTheConnection() throws {
         let attacker = HandMade(TestHost(seed: 1))

@@ -165,15 +165,16 @@ struct Multipath {
 
     /// MPTCP's receiver cannot prune, and super-packets take more memory than it reckons with: then the peer is told of five eighths of
     /// the window, but never that the right edge moved back.
-    @Test(arguments: [false, true]) func theWindowOfMPTCPIsCutForSuperPackets(isGSO: Bool) throws {
+    /// The share that is offered of a window, in units of 128 bytes, is in eighths.
+    @Test(arguments: [(60_000, true, 5), (60_000, false, 8), (2048, false, 8), (2047, true, 4)])
+    func theWindowOfMPTCPIsCut(window: Int, isGSO: Bool, share: Int) throws {
         let pair = Pair()
         Multipath(pair).connect()
         pair.clientSends(1001, 5001, [.ack, .psh], Multipath.timestamps + Multipath.thirdACK, [1])
         pair.settle()
-        let window = 60_000
         let size = isGSO ? 60_000 : 1000
         var edges: [Int] = []
-        for turn in 0..<60 {
+        for turn in 0..<150 {
             let sequence = UInt32(5001 + size * turn)
             pair.serverSends(
                 sequence, 1002, [.ack, .psh], Multipath.timestamps + Multipath.dss, [UInt8](repeating: 1, count: size))
@@ -186,10 +187,28 @@ struct Multipath {
                     window: UInt16(window), options: Multipath.timestamps + Multipath.dss
                 ).bytes, .outbound)
             let told = try #require(pair.client.takeWire().compactMap { Seen($0) }.last)
+            pair.server.feed(told.raw, .inbound)
             edges.append(Int(told.acknowledgment) + Int(told.packet.window) << 7)
-            if turn == 59 { #expect(Int(told.packet.window) == (isGSO ? window - window * 3 / 8 : window)) }
+            if turn == 149 { #expect(Int(told.packet.window) == window - window * (8 - share) / 8) }
         }
         #expect(edges == edges.sorted())
+    }
+
+    /// Its subflow's acknowledgements are not those that the connection's window counts from.
+    @Test func theWindowOfAJoinIsCutAtOnceAndNeverToNothing() throws {
+        let pair = Pair()
+        let multipath = Multipath(pair)
+        multipath.connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        multipath.join(other)
+        for (window, offered) in [(2000, 1000), (0, 0), (1, 1), (2, 1), (3, 2), (60_000, 60_000)] as [(UInt16, UInt16)] {
+            pair.client.feed(
+                TestSegment(
+                    source: other.a, destination: other.b, sequence: 2001, acknowledgment: 6001, flags: .ack,
+                    window: window, options: Multipath.dss
+                ).bytes, .outbound)
+            #expect(try #require(pair.client.takeWire().compactMap { Seen($0) }.last).packet.window == offered)
+        }
     }
 
     @Test func aJoinCostsNoPublicKeyOperation() {
