@@ -201,7 +201,8 @@ struct Multipath {
         multipath.connect()
         let other = Pair(port: 40_001, client: pair.client, server: pair.server)
         multipath.join(other)
-        for (window, offered) in [(2000, 1000), (0, 0), (1, 1), (2, 1), (3, 2), (60_000, 60_000)] as [(UInt16, UInt16)] {
+        for (window, offered) in [(2000, 1000), (0, 0), (1, 1), (2, 1), (3, 2), (60_000, 60_000)] as [(UInt16, UInt16)]
+        {
             pair.client.feed(
                 TestSegment(
                     source: other.a, destination: other.b, sequence: 2001, acknowledgment: 6001, flags: .ack,
