@@ -2,7 +2,7 @@
 #
 # A scenario prints one line per assertion (ok / not ok / skip) and ends with `finish`; its status is 0 when nothing failed.
 # TCPCRYPT_SCENARIO_BASELINE=1 runs it without daemons: the traffic is proven, what is about encryption is skipped.
-# TCPCRYPT_WORKERS=N gives the daemons so many workers in place of one.
+# TCPCRYPT_WORKERS=N gives the daemons so many workers in place of as many as they think fit.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -6,8 +6,7 @@ import NetfilterQueue
 public struct DaemonConfiguration: Sendable {
     /// For the host as a whole; ``engineOfWorker`` is one worker's share.
     public var engine = EngineConfiguration()
-    /// How many threads share the packets, each with an engine of its own; 1 to 16. One, because with several a flow over a long path
-    /// that loses packets was much slower than plain TCP (`Scenarios/goodput`, bbr, 3 %, 50 ms), and nobody knows why yet.
+    /// How many threads share the packets, each with an engine of its own; 1 to 16.
     public var workers = 1
     /// The queue of the connections that matter: encrypted ones, and whatever the local kernel sends.
     public var mainQueue: UInt16 = 31_850
@@ -24,6 +23,9 @@ public struct DaemonConfiguration: Sendable {
     public var graceMilliseconds = 250
 
     public init() {}
+
+    /// Threads where nothing else is said: those that the system lets run at once, but not all of a large machine.
+    public static var usualWorkers: Int { min(4, UsableProcessors.count) }
 
     public static let mostWorkers = FirewallConfiguration.mostWorkers
 
@@ -65,9 +67,8 @@ extension EngineConfiguration {
         share.maximumFlows = part(maximumFlows, atLeast: 1)
         share.maximumUnprovenFlows = part(maximumUnprovenFlows, atLeast: 64)
         share.maximumKeyExchangesPerSecond = part(maximumKeyExchangesPerSecond, atLeast: 100)
-        share.maximumHeldPackets = part(maximumHeldPackets, atLeast: 1024)
-        share.maximumHeldPacketsPerFlow = min(maximumHeldPacketsPerFlow, share.maximumHeldPackets)
-        // A few windows of a fast connection.
+        // Each has queues of its own, so `maximumHeldPackets` is for each. What they hold in all counts in bytes: a few windows of a
+        // fast connection at least.
         share.maximumHeldBytes = part(maximumHeldBytes, atLeast: 16 << 20)
         return share
     }

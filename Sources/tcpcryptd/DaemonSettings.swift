@@ -16,7 +16,7 @@ struct DaemonSettings: Equatable {
     /// Whether sessions are cached and resumed.
     var resumption = true
     /// Threads that share the packets.
-    var workers = DaemonConfiguration().workers
+    var workers = DaemonConfiguration.usualWorkers
     /// NFQUEUE numbers of this network namespace; different. Each further worker has its own, greater by 10.
     var mainQueue: UInt16 = 31850
     var synQueue: UInt16 = 31851
@@ -59,6 +59,8 @@ struct DaemonSettings: Equatable {
                 "stranger_queue", "another queue than main_queue (\(mainQueue)) and syn_queue (\(synQueue))")
         }
         workers = try reader.integer("workers", in: 1...DaemonConfiguration.mostWorkers, default: workers)
+        // Nobody asked for so many.
+        while !reader.has("workers"), workers > 1, daemonConfiguration.queuesClash { workers -= 1 }
         if daemonConfiguration.queuesClash {
             throw reader.bad("workers", "fewer: the queues of each have numbers greater by 10, and all must differ")
         }

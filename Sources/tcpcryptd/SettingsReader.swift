@@ -104,7 +104,7 @@ struct SettingsReader {
 
     private func member(_ key: String) -> JSONValue? { members.first { $0.name == key }?.value }
 
-    private func has(_ key: String) -> Bool { member(key) != nil }
+    func has(_ key: String) -> Bool { member(key) != nil }
 
     private func value<Value>(
         _ key: String, _ allowed: String, default fallback: Value, read: (ConfigKey) throws -> Value
