@@ -178,13 +178,17 @@ extension Flow {
                     let duplicate = segment.w.lowerBound..<segment.endW
                     injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
                 }
-                return drop(arrival.metadata.id, &output)
+                return deliverGoodPart(bytes, arrival.packet, arrival.metadata.id, segment.w, &output)
             }
         }
         if let end = receive.signedEndW, segment.w.upperBound > end {
             // No frame of the peer's that is whole yet, and none that ever will be.
             injectAck(now: arrival.now, &output)
             return drop(arrival.metadata.id, &output)
+        }
+        if segment.w.lowerBound < receive.nextW, kShare(of: segment).range.lowerBound < receive.deliveredK {
+            // The kernel dropped what it was given of an earlier frame, and this waits for another one to be whole.
+            deliverGoodPart(bytes, arrival.packet, nil, segment.w, &output)
         }
         guard admit(segment, bytes: bytes.count, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
@@ -414,8 +418,8 @@ extension Flow {
 
     private func promise(upTo w: Int, _ now: Instant) -> Bool {
         guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return false }
-        // A promise covers everything below it: what the kernel may have lost must not be among that.
-        guard receive.acknowledgedK >= receive.deliveredK else { return false }
+        // A promise covers everything below it: what the kernel may have lost must not be among that, unless it was promised before.
+        guard receive.acknowledgedK >= receive.deliveredK || receive.promisedW > receive.nextW else { return false }
         guard w > receive.promisedW else { return true }
         receive.promisedW = w
         promisedAt = now

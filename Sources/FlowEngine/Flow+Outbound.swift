@@ -94,14 +94,17 @@ extension Flow {
             host.locked { receivesSuperPackets = mptcp?.receivesSuperPackets ?? false }
             guard receivesSuperPackets else { return packet.window }
         }
+        // A few segments always: less than what the sender wants to fill makes it wait for timeouts.
+        let least = min(packet.window, UInt16(clamping: Self.tinyWindow >> header.localScale))
         // Rounded up: a window of one unit must not become none.
-        let frugal = packet.window - UInt16(UInt32(packet.window) * (isSmall ? 4 : 3) / 8)
+        let frugal = max(least, packet.window - UInt16(UInt32(packet.window) * (isSmall ? 4 : 3) / 8))
         guard !isJoin else { return frugal }
         let roundedUp = max(0, header.advertisedEdge - currentAckW) + (1 << header.localScale) - 1
         return min(packet.window, max(frugal, UInt16(clamping: roundedUp >> header.localScale)))
     }
 
     private static let smallWindow = 1 << 18
+    private static let tinyWindow = 1 << 14
 
     /// Tells the other subflows.
     func tellOfSuperPackets() {

@@ -9,6 +9,8 @@ enum Subject: String, CaseIterable, Sendable {
     case accept
     /// The same with AES-128-GCM over the payload at both ends.
     case cipher
+    /// A TUN device and packet sockets in place of NFQUEUE, and the same with AES-128-GCM: what another data path could give.
+    case tunnel, tunnelCipher
     case tcpcryptd
     /// Without resumption: each connection exchanges keys.
     case fresh
@@ -22,6 +24,8 @@ enum Subject: String, CaseIterable, Sendable {
         case .mangle: "do-nothing (mangling)"
         case .accept: "do-nothing (accept only)"
         case .cipher: "do-nothing with AES-GCM"
+        case .tunnel: "TUN, does nothing"
+        case .tunnelCipher: "TUN with AES-GCM"
         case .tcpcryptd: "tcpcryptd"
         case .fresh: "tcpcryptd, fresh keys"
         case .stunnel: "stunnel TLS 1.3"
@@ -35,6 +39,7 @@ enum Subject: String, CaseIterable, Sendable {
         switch self {
         case .stunnel, .ssh: ["--address", "127.0.0.1", "--port", "7300"]
         case .wireguard: ["--address", "10.99.0.2", "--port", "7100"]
+        case .tunnel, .tunnelCipher: ["--address", "10.98.0.2", "--port", "7100", "--ports", "\(Subject.ports)"]
         default: ["--address", HostPair.serverAddress, "--port", "7100", "--ports", "\(Subject.ports)"]
         }
     }
@@ -49,6 +54,8 @@ enum Subject: String, CaseIterable, Sendable {
         case .mangle: try startDiverting([], pair, binaries)
         case .accept: try startDiverting(["--accept-only"], pair, binaries)
         case .cipher: try startDiverting(["--aes"], pair, binaries)
+        case .tunnel: try startTunnel([], pair, binaries)
+        case .tunnelCipher: try startTunnel(["--aes"], pair, binaries)
         case .tcpcryptd: try startDaemons("{}", pair, binaries)
         case .fresh: try startDaemons(#"{"resumption": false}"#, pair, binaries)
         case .stunnel: try startStunnel(pair)
@@ -87,6 +94,24 @@ enum Subject: String, CaseIterable, Sendable {
             let diverter = try pair.start(words, on: host, named: "divert", isProduct: true)
             try diverter.wait(seconds: 10) { diverter.errors.contains("ready") }
             try pair.shell("iptables-restore --noflush <$folder/rules", on: host)
+        }
+    }
+
+    /// Packets of 10.98.0.0/24 cross p1; both kernels see them on the TUN device alone.
+    private func startTunnel(_ options: [String], _ pair: HostPair, _ binaries: String) throws {
+        for host in HostPair.Host.allCases {
+            let peer = try pair.shell("cat /sys/class/net/p1/address", on: host == .a ? .b : .a)
+            let words =
+                ["\(binaries)/divert-nothing", "--tunnel"] + options
+                + ["t0", "p1", peer.trimmingCharacters(in: .whitespacesAndNewlines), "\(Subject.ports)"]
+            let diverter = try pair.start(words, on: host, named: "divert", isProduct: true)
+            try diverter.wait(seconds: 10) { diverter.errors.contains("ready") }
+            try pair.shell(
+                """
+                iptables -w -t raw -A PREROUTING -i p1 -d 10.98.0.0/24 -j DROP
+                ip address add 10.98.0.\(host == .a ? 1 : 2)/24 dev t0
+                ip link set t0 up
+                """, on: host)
         }
     }
 

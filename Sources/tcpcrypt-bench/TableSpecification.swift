@@ -68,7 +68,7 @@ struct TableSpecification: Sendable {
         references: references + [Subject.cipher.title],
         rows: rows(diverted + [.tcpcryptd]) { try $0.bulk($1, flows: 1) } + [
             RowSpecification(name: "nginx TLS 1.3, download") { try $0.download(flows: 1) }
-        ] + rows([.stunnel, .ssh, .wireguard]) { try $0.bulk($1, flows: 1) })
+        ] + rows([.stunnel, .ssh, .wireguard, .tunnel, .tunnelCipher]) { try $0.bulk($1, flows: 1) })
 
     static let staticPages = web("web-static", "Web server, static content", "/static")
     static let dynamicPages = web("web-dynamic", "Web server, dynamic content", "/dynamic")
@@ -104,7 +104,7 @@ struct TableSpecification: Sendable {
         metrics: bulkMetrics, references: references + [Subject.cipher.title],
         rows: rows(diverted + [.tcpcryptd]) { try $0.bulk($1, flows: 8) } + [
             RowSpecification(name: "nginx TLS 1.3, download") { try $0.download(flows: 8) }
-        ] + rows([.stunnel, .ssh, .wireguard]) { try $0.bulk($1, flows: 8) })
+        ] + rows([.stunnel, .ssh, .wireguard, .tunnel, .tunnelCipher]) { try $0.bulk($1, flows: 8) })
 
     static let mptcp = TableSpecification(
         name: "mptcp", title: "MPTCP, one flow", note: "divert-nothing has a thread for each path.",
