@@ -169,6 +169,10 @@ extension Flow {
 
     /// Keeps a packet whose verdict is not known yet, and finds out what it completes.
     func hold(_ bytes: Span<UInt8>, _ segment: Segment, _ arrival: Arrival, _ output: inout Output) {
+        if mptcp == nil, segment.w.lowerBound < receive.nextW, kShare(of: segment).range.lowerBound < receive.deliveredK {
+            // The kernel dropped what it was given, and the rest waits for another frame. (Whoever forges a mapping would be believed.)
+            deliverGoodPart(bytes, arrival.packet, nil, segment.w, &output)
+        }
         if !segment.isPure, receive.holdsAll(of: segment.w),
             !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {
@@ -178,17 +182,13 @@ extension Flow {
                     let duplicate = segment.w.lowerBound..<segment.endW
                     injectAck(latest: segment.w.lowerBound, duplicate: duplicate, now: arrival.now, &output)
                 }
-                return deliverGoodPart(bytes, arrival.packet, arrival.metadata.id, segment.w, &output)
+                return drop(arrival.metadata.id, &output)
             }
         }
         if let end = receive.signedEndW, segment.w.upperBound > end {
             // No frame of the peer's that is whole yet, and none that ever will be.
             injectAck(now: arrival.now, &output)
             return drop(arrival.metadata.id, &output)
-        }
-        if segment.w.lowerBound < receive.nextW, kShare(of: segment).range.lowerBound < receive.deliveredK {
-            // The kernel dropped what it was given of an earlier frame, and this waits for another one to be whole.
-            deliverGoodPart(bytes, arrival.packet, nil, segment.w, &output)
         }
         guard admit(segment, bytes: bytes.count, &output) else { return drop(arrival.metadata.id, &output) }
         let before = receive.contiguousW
@@ -418,11 +418,9 @@ extension Flow {
 
     private func promise(upTo w: Int, _ now: Instant) -> Bool {
         guard receive.hasPartialFrame, phase == .encrypted || phase == .keyExchange else { return false }
-        // A promise covers everything below it: what the kernel may have lost must not be among that, unless it was promised before.
+        // It covers everything below: what the kernel may have lost must not be among that, unless it was promised before.
         guard receive.acknowledgedK >= receive.deliveredK || receive.promisedW > receive.nextW else { return false }
-        guard w > receive.promisedW else { return true }
-        receive.promisedW = w
-        promisedAt = now
+        if w > receive.promisedW { (receive.promisedW, promisedAt) = (w, now) }
         return true
     }
 
