@@ -169,7 +169,7 @@ extension Flow {
 
     /// Keeps a packet whose verdict is not known yet, and finds out what it completes.
     func hold(_ bytes: Span<UInt8>, _ segment: Segment, _ arrival: Arrival, _ output: inout Output) {
-        if mptcp == nil, segment.w.lowerBound < receive.nextW, kShare(of: segment).range.lowerBound < receive.deliveredK {
+        if mptcp == nil, kShare(of: segment).range.lowerBound < receive.deliveredK {
             // The kernel dropped what it was given, and the rest waits for another frame. (Whoever forges a mapping would be believed.)
             deliverGoodPart(bytes, arrival.packet, nil, segment.w, &output)
         }
