@@ -22,6 +22,8 @@ enum FlowTime {
     static let lossy: Int64 = 10_000
     static let leastRetransmission: Int64 = 200
     static let delayedAck: Int64 = 2
+    /// No kernel delays an acknowledgement for so long while pieces arrive (Linux: 40 ms), and none repeats what it sent sooner.
+    static let kernelAnswer: Int64 = 100
     static let idleMemory: Int64 = 1_000
     static let leastProgress: Int64 = 10
     /// The same after a frame that did not authenticate, and how long after.

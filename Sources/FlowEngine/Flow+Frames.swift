@@ -169,10 +169,8 @@ extension Flow {
 
     /// Keeps a packet whose verdict is not known yet, and finds out what it completes.
     func hold(_ bytes: Span<UInt8>, _ segment: Segment, _ arrival: Arrival, _ output: inout Output) {
-        if mptcp == nil, kShare(of: segment).range.lowerBound < receive.deliveredK {
-            // The kernel dropped what it was given, and the rest waits for another frame. (Whoever forges a mapping would be believed.)
-            deliverGoodPart(bytes, arrival.packet, nil, segment.w, &output)
-        }
+        // It waits for a frame to be whole; what the kernel needs of it does not.
+        if wasDropped(segment, arrival.now) { deliverGoodPart(bytes, arrival.packet, nil, segment.w, &output) }
         if !segment.isPure, receive.holdsAll(of: segment.w),
             !segment.isFIN || receive.holdsFIN(at: segment.w.upperBound)
         {

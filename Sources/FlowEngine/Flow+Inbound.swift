@@ -188,9 +188,18 @@ extension Flow {
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
         if k.lowerBound <= receive.deliveredK {
-            receive.deliveredK = max(receive.deliveredK, k.upperBound + (fin ? 1 : 0))
+            let end = k.upperBound + (fin ? 1 : 0)
+            if end > receive.deliveredK { (receive.deliveredK, receive.deliveredAt) = (end, lastHeard) }
         }
         if !k.isEmpty || fin { ackOwed = false }
+    }
+
+    /// Whether the kernel was given some of a repeated segment and did not keep it: it would have acknowledged it by now.
+    func wasDropped(_ segment: Segment, _ now: Instant) -> Bool {
+        guard let deliveredAt = receive.deliveredAt, kShare(of: segment).range.lowerBound < receive.deliveredK else {
+            return false
+        }
+        return now.milliseconds(since: deliveredAt) >= FlowTime.kernelAnswer
     }
 
     /// Whether nothing shows yet that the local kernel has got the third ACK.

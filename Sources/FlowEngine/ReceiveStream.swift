@@ -48,6 +48,8 @@ struct ReceiveStream: Sendable {
     private(set) var acknowledgedK = 0
     /// Handed to the local kernel, in K.
     var deliveredK = 0
+    /// When that grew last.
+    var deliveredAt: Instant?
     /// The same for what had been held, which the kernel gets at one stroke.
     var releasedK = 0
     /// The engine has acknowledged this much on its own account, in W.

@@ -17,6 +17,7 @@ import Testing
         #expect(attacker.host.takeKernel().flatMap(\.payload).count == 596)
         // Half of it found room.
         attacker.host.leave(attacker.there, attacker.here, 5001, 1001 + 296, .ack)
+        attacker.host.advance(milliseconds: 200)
         attacker.send(Array(first[300...] + second[..<piece]), at: start + 300)
         let again = try #require(attacker.host.takeKernel().first)
         #expect(again.sequence == 1001 + 296)
