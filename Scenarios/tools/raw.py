@@ -161,9 +161,13 @@ def hostile_init(case):
 
 def handshake(address, port, case):
     src, sport, raw, seq = source_for(address), random.randrange(20000, 60000), Wire(address), random.getrandbits(32)
-    raw.send(src, address, segment(src, address, sport, port, seq, 0, SYN, bytes([69, 3, CURVE25519])))
-    answer = raw.answer(sport)
-    if name_of(answer) != "syn-ack":
+    # A SYN may be lost in a storm.
+    for _ in range(4):
+        raw.send(src, address, segment(src, address, sport, port, seq, 0, SYN, bytes([69, 3, CURVE25519])))
+        answer = raw.answer(sport)
+        if name_of(answer) == "syn-ack":
+            break
+    else:
         print("no syn-ack:", name_of(answer))
         return
     encrypted = any(kind == 69 for kind, _ in answer[3])
