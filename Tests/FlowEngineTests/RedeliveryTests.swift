@@ -35,15 +35,15 @@ import Testing
         let start = attacker.seq
         let first = attacker.frame([UInt8](repeating: 1, count: 1000))
         let second = attacker.frame([UInt8](repeating: 2, count: 5000))
-        let straddler = Array(first[600...] + second[..<200])
         attacker.send(Array(first[..<600]), at: start)
-        attacker.send(straddler, at: start + 600)
+        attacker.send(Array(first[600...] + second[..<200]), at: start + 600)
         attacker.host.leave(attacker.there, attacker.here, 5001, 1001 + 596, .ack)
         attacker.host.advance(milliseconds: 1000)
         #expect(attacker.host.takeSeen().last?.acknowledgment == start + 1220)
         _ = attacker.host.takeKernel()
-        // The sender had not heard of it, and the kernel has no room.
-        attacker.send(straddler, at: start + 600)
+        // The sender had not heard of it and repeats the end, for which the kernel has no room.
+        attacker.send(Array(first[600...]), at: start + 600)
+        #expect(attacker.host.takeKernel().flatMap(\.payload).count == 404)
         attacker.send(Array(second[200..<700]), at: start + 1220)
         attacker.host.advance(milliseconds: 1000)
         #expect(attacker.host.takeSeen().last?.acknowledgment == start + 1720)
