@@ -103,7 +103,7 @@ extension Flow {
         return min(packet.window, max(frugal, UInt16(clamping: roundedUp >> header.localScale)))
     }
 
-    private static let smallWindow = 1 << 18
+    private static let smallWindow = 1 << 17
     private static let tinyWindow = 1 << 14
 
     /// Tells the other subflows.
