@@ -323,6 +323,7 @@ public struct Engine: ~Copyable {
 
     private static let deadlinesToSpare = 4096
     private static let deadlinesAtOnce = 1024
+    private static let operationsAtOnce = 4
     var deadlineCount: Int { deadlines.count }
 
     /// Flows that were replaced or removed leave their entries behind.
@@ -362,11 +363,12 @@ public struct Engine: ~Copyable {
         return Instant.earlier(Instant.earlier(deadlines.min?.at, condemned.nextDeadline), keys)
     }
 
-    ///
-    /// Where much is due it does a part of it, and is due again at once: packets shall not wait for a crowd.
+    /// Does what is due; where that is much a part of it, to be called again at once: packets shall not wait for a crowd.
     public mutating func handleDeadlines(now: Instant, into output: inout Output) {
+        let operations = host.counters.publicKeyOperations
         for _ in 0..<Self.deadlinesAtOnce {
             guard let first = deadlines.min, first.at <= now else { break }
+            guard host.counters.publicKeyOperations - operations < Self.operationsAtOnce else { break }
             deadlines.removeMin()
             guard let flow = flows[first.id.tuple], flow.id == first.id else { continue }
             if flow.latestScheduled == first.at { flow.latestScheduled = nil }
@@ -379,7 +381,7 @@ public struct Engine: ~Copyable {
             }
         }
         condemned.handleDeadlines(now, host, &output)
-        host.forgetKeyPairs(now)
+        host.renewKeyPairs(now)
         if nextExpiry <= now {
             nextExpiry = now.adding(milliseconds: 10_000)
             host.locked { host.tracker.expire(now: now) }
