@@ -191,9 +191,9 @@ extension PacketLoop {
     }
 
     /// Forgets idle flows whose socket is gone.
-    mutating func reconcile(_ survey: SocketSurvey) {
+    mutating func reconcile(_ sockets: Set<FlowTuple>) {
         engine.kernelProbesPaths = ProbingSetting.isOn
-        engine.reconcile(sockets: survey.tuples, now: now, into: &output)
+        engine.reconcile(sockets: sockets, now: now, into: &output)
         executeOutput()
     }
 

@@ -49,4 +49,11 @@ enum ProcessorTime {
         return line.flatMap { Double($0.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first ?? "") }
             ?? 0
     }
+
+    /// Resident memory of this process in bytes.
+    static func residentBytes() -> Double {
+        let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
+        let pages = text.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? .nan
+        return pages * Double(sysconf(Int32(_SC_PAGESIZE)))
+    }
 }
