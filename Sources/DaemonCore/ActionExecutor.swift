@@ -9,7 +9,8 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
     private(set) var strayVerdicts: UInt64 = 0
 
     private let marks: MarkBits
-    private var pending: [UInt16: PendingMarks] = [:]
+    /// Of the few queues a worker serves: to look for one is cheaper than to hash its number.
+    private var pending: [(queue: UInt16, marks: PendingMarks)] = []
 
     init(kernel: consuming Kernel, journal: CrashJournal, events: EventLog, marks: MarkBits) {
         self.kernel = kernel
@@ -19,7 +20,7 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
     }
 
     /// Packets whose verdict is pending.
-    var pendingCount: Int { pending.values.reduce(0) { $0 + $1.count } }
+    var pendingCount: Int { pending.reduce(0) { $0 + $1.marks.count } }
 
     /// A packet's mark without our bits: what routing has seen of it.
     func foreign(_ mark: UInt32) -> UInt32 { marks.foreign(mark) }
@@ -29,8 +30,16 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
 
     /// Notes a packet before the engine sees it.
     mutating func expect(_ id: PacketID, mark: UInt32, _ direction: Direction) {
-        pending[id.queue, default: PendingMarks()].insert(
-            id.number, mark: PendingMark(mark: mark, direction: direction))
+        let mark = PendingMark(mark: mark, direction: direction)
+        if let index = place(of: id.queue) { return pending[index].marks.insert(id.number, mark: mark) }
+        var marks = PendingMarks()
+        marks.insert(id.number, mark: mark)
+        pending.append((id.queue, marks))
+    }
+
+    private func place(of queue: UInt16) -> Int? {
+        for index in pending.indices where pending[index].queue == queue { return index }
+        return nil
     }
 
     /// - Parameter bytes: what the ranges in `actions` index.
@@ -84,7 +93,7 @@ extension ActionExecutor where Kernel: ~Copyable {
 
     /// The mark of a pending packet, once.
     private mutating func take(_ id: PacketID) -> PendingMark? {
-        let mark = pending[id.queue]?.remove(id.number)
+        let mark = place(of: id.queue).flatMap { pending[$0].marks.remove(id.number) }
         if mark == nil { strayVerdicts &+= 1 }
         return mark
     }

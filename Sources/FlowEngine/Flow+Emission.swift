@@ -136,9 +136,9 @@ extension Flow {
     /// A template of our own; nil before the addresses make one, which cannot happen.
     func ownTemplate() -> TCPPacket? {
         if header.templatePacket == nil {
-            header.template = HeaderTemplate.bytes(
-                from: tuple.local, to: tuple.remote, hopLimit: header.hopLimit)
-            header.templatePacket = try? TCPPacket(parsing: header.template.span)
+            let template = HeaderTemplate.bytes(from: tuple.local, to: tuple.remote, hopLimit: header.hopLimit)
+            header.templatePacket = try? TCPPacket(parsing: template.span)
+            header.template = template
         }
         return header.templatePacket
     }
@@ -146,12 +146,13 @@ extension Flow {
     /// Injects `w` (whole engine-owned messages or frames, shorter than a segment) without the kernel's help.
     func injectOwn(_ w: Range<Int>, flags: TCPFlags, options: borrowing TCPOptions, _ output: inout Output) {
         guard let packet = ownTemplate() else { return }
+        let template = header.template
         var position = w.lowerBound
         repeat {
             let end = min(w.upperBound, position + max(1, segmentLimit(options.paddedCount)))
             let range = compose(
                 fields(at: position, flags: flags.forPiece(isLast: end == w.upperBound, fin: false)), options: options,
-                like: packet, template: header.template.span, ciphertext: position..<end, checksum: .full, &output)
+                like: packet, template: template.span, ciphertext: position..<end, checksum: .full, &output)
             inject(range, &output)
             position = end
         } while position < w.upperBound

@@ -271,15 +271,14 @@ extension Flow {
     /// The peer's latest timestamp. That of a packet held behind a retransmission is older than the retransmission's, and the
     /// kernel would refuse it (RFC 7323 section 5).
     func refreshTimestamp(of options: inout TCPOptions) {
-        guard let value = header.timestampEcho?.bigEndianBytes,
+        guard let latest = header.timestampEcho,
             let range = options.range(of: TCPOptionKind.timestamps), range.count == 10
         else { return }
-        for index in 0..<4 { options.set(value[index], at: range.lowerBound + 2 + index) }
+        options.setUInt32(latest, at: range.lowerBound + 2)
         // While our kernel may wait for the answer to its SYN-ACK it takes the echo of that one only. The peer may have heard later ones, of
         // the engine's own packets, or none, where the wire's SYN-ACK had no timestamps.
         guard mayBeHalfOpen else { return }
-        let own = header.synACKTimestamp.bigEndianBytes
-        for index in 0..<4 { options.set(own[index], at: range.lowerBound + 6 + index) }
+        options.setUInt32(header.synACKTimestamp, at: range.lowerBound + 6)
     }
 
     private func mark(_ fields: inout TCPHeader, k: Range<Int>, fin: Bool) {

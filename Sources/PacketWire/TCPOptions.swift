@@ -116,6 +116,11 @@ public struct TCPOptions: Sendable {
         storage[index] = value
     }
 
+    /// Sets four bytes from `index` on, in network order; bytes behind the end are not there.
+    public mutating func setUInt32(_ value: UInt32, at index: Int) {
+        for byte in 0..<4 { set(UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * byte)), at: index + byte) }
+    }
+
     /// The length of the header field: a multiple of 4.
     public var paddedCount: Int { (count + 3) & ~3 }
 

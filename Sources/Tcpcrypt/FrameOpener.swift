@@ -30,7 +30,7 @@ public struct FrameOpener {
         guard used.open(offset: offset, aad: aad, ciphertext: ciphertext, head: &head, into: &target),
             let opened = Self.read(flags: flags[0], &target, rekey: control.rekey)
         else { return nil }
-        key = used
+        if control.rekey { key = used }
         return opened
     }
 

@@ -45,7 +45,7 @@ public struct FrameSealer {
                 offset: offset, aad: control.span, head: head.span.extracting(0..<headLength), data: data,
                 into: &target)
         else { return false }
-        key = used
+        if rekey { key = used }
         nextOffset = end
         hasEnded = fin
         return true

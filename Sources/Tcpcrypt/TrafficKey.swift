@@ -1,5 +1,7 @@
 /// The traffic key of one direction in one generation (RFC 8548 sections 3.3 and 3.6).
-struct TrafficKey {
+///
+/// A class, for every frame names it: that counts one reference, not one for each of its parts.
+final class TrafficKey {
     let generation: Int
     private let master: Secret
     private let sender: Role

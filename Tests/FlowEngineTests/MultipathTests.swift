@@ -201,7 +201,7 @@ struct Multipath {
         multipath.connect()
         let other = Pair(port: 40_001, client: pair.client, server: pair.server)
         multipath.join(other)
-        for (window, offered) in [(2000, 1000), (0, 0), (1, 1), (128, 128), (200, 128), (60_000, 60_000)]
+        for (window, offered) in [(1000, 500), (0, 0), (1, 1), (128, 128), (200, 128), (60_000, 60_000)]
             as [(UInt16, UInt16)]
         {
             pair.client.feed(
