@@ -19,10 +19,10 @@ struct Chores {
     var isExpiring = false
 
     /// At once, by the side of packets: together no more than a few milliseconds.
-    static let deadlines = 256
+    static let deadlines = 128
     static let flows = 1024
-    static let sessions = 128
-    static let connections = 128
+    static let sessions = 32
+    static let connections = 64
 
     var isPending: Bool { reconciliation != nil || isErasing || isExpiring }
 }

@@ -116,7 +116,7 @@ public struct ReportPlace: Sendable {
     public internal(set) var isEnd = false
 
     /// At least so many at once.
-    static let count = 1024
+    static let count = 512
 
     public init() {}
 }

@@ -10,6 +10,7 @@ final class Crowd {
     struct Size: Hashable, Sendable {
         var connections: Int
         var sessions: Int
+        var isMultipath = false
     }
 
     /// How long it takes: with the same connection or peer as before, with any other, and the longest call of either engine.
@@ -40,6 +41,7 @@ final class Crowd {
 
     init(_ size: Size) throws {
         self.size = size
+        ProcessorTime.giveBackMemory()
         pair = EnginePair(resumption: true, crypto: crypto, sessions: max(SharedState.mostSessions, size.sessions))
         var before = ProcessorTime.residentBytes()
         for index in 0..<size.sessions {
@@ -76,7 +78,8 @@ final class Crowd {
         let peer = UInt32(truncatingIfNeeded: peer)
         return EnginePair.Connection(
             client: Endpoint(address: IPAddress(ipv4: 0x0a00_0000 + peer), port: UInt16(1024 + number % 60_000)),
-            server: Endpoint(address: IPAddress(ipv4: 0x1400_0000 + peer), port: UInt16(80 + number / 60_000)))
+            server: Endpoint(address: IPAddress(ipv4: 0x1400_0000 + peer), port: UInt16(80 + number / 60_000)),
+            keys: size.isMultipath ? (Self.bytes(8), Self.bytes(8)) : nil)
     }
 
     private func open(peer: Int) throws -> (connection: EnginePair.Connection, cost: EnginePair.Cost) {
@@ -152,13 +155,16 @@ final class Crowd {
         return result.row(takeLongest())
     }
 
-    /// SYNs of joins that name no connection.
+    private static func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: 0...255) } }
+
+    /// SYNs of joins that name no connection, or any one without proof.
     func refusals() throws -> [Double] {
         var result = Result()
         let refused = pair.server.engine.counters.joinsRefused
         _ = takeLongest()
         for number in 0..<Self.samples {
-            let token = (0..<4).map { _ in UInt8.random(in: 0...255) }
+            let victim = connections.randomElement()?.keys?.server
+            let token = victim.map { Array(crypto.sha256($0.span).prefix(4)) } ?? Self.bytes(4)
             let segment = EnginePair.Segment(
                 sequence: UInt32(number), flags: .syn,
                 options: EnginePair.synOptions + [30, 12, 0x10, 1] + token + [1, 2, 3, 4])
@@ -209,6 +215,16 @@ final class Crowd {
         let before = side.seconds
         var place = ReportPlace()
         while !place.isEnd { side.timed { body(side.engine, &place) } }
+        return [.nan, (side.seconds - before) * 1e6, takeLongest() * 1e6]
+    }
+
+    /// A clean stop: all at once, as nothing is to be served any more.
+    func stop() -> [Double] {
+        _ = takeLongest()
+        let side = pair.client
+        let before = side.seconds
+        side.timed { side.engine.shutDown(now: pair.now, into: &side.output) }
+        side.output.reset()
         return [.nan, (side.seconds - before) * 1e6, takeLongest() * 1e6]
     }
 

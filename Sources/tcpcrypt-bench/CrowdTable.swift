@@ -15,12 +15,15 @@ extension TableSpecification {
 
     private static let sizes = [
         Crowd.Size(connections: 1, sessions: 1), Crowd.Size(connections: 200_000, sessions: 1),
+        Crowd.Size(connections: 1, sessions: 1, isMultipath: true),
+        Crowd.Size(connections: 200_000, sessions: 1, isMultipath: true),
         Crowd.Size(connections: 1, sessions: 1_000_000), Crowd.Size(connections: 200_000, sessions: 1_000_000),
     ]
 
     private static func rows(_ size: Crowd.Size) -> [RowSpecification] {
         let row = { (name: String, measure: @escaping @Sendable (Crowd) throws -> [Double]) in
-            RowSpecification(name: "\(size.connections) open, \(size.sessions) cached: \(name)") { bench in
+            let open = "\(size.connections) open\(size.isMultipath ? " (MPTCP)" : "")"
+            return RowSpecification(name: "\(open), \(size.sessions) cached: \(name)") { bench in
                 if bench.crowd?.size != size {
                     bench.crowd = nil
                     bench.crowd = try Crowd(size)
@@ -37,7 +40,7 @@ extension TableSpecification {
             row("packet of 1,400 bytes, receiver's engine") { try $0.packets { $0.server } },
             row("connection resumed, both engines") { try $0.resumptions() },
             row("connection with fresh keys, both engines") { try $0.keyExchanges() },
-            row("join that names no connection") { try $0.refusals() },
+            row(size.isMultipath ? "join without proof" : "join that names no connection") { try $0.refusals() },
             row("becoming idle, for each connection") { try $0.deadlines() },
             row("comparing with sockets, for each connection") { $0.reconciliation() },
             row("counting connections by state, in all") { crowd in
@@ -49,6 +52,7 @@ extension TableSpecification {
                 crowd.report { _ = $0.sessions(now: crowd.pair.now, from: &$1) }
             },
             row("forgetting sessions, in all") { $0.flush() },
+            row("resetting all for a stop") { $0.stop() },
         ]
     }
 }

@@ -66,7 +66,17 @@ final class EnginePair {
     struct Connection {
         let client: Endpoint
         let server: Endpoint
+        /// Those of MPTCP, where it is one.
+        var keys: (client: [UInt8], server: [UInt8])?
         var sent = 0
+
+        var options: (syn: [UInt8], synACK: [UInt8], ack: [UInt8], later: [UInt8]) {
+            guard let keys else { return ([], [], [], []) }
+            return (
+                [30, 4, 1, 1], [30, 12, 1, 1] + keys.server, [30, 20, 1, 1] + keys.client + keys.server,
+                [30, 8, 0x20, 1, 0, 0, 0, 1]
+            )
+        }
     }
 
     /// What a kernel sends.
@@ -120,17 +130,21 @@ final class EnginePair {
 
     func connect(_ connection: Connection) throws -> Cost {
         now = now.adding(milliseconds: 1)
+        let options = connection.options
         return try measure {
             kernelSends(
-                client, connection, Segment(sequence: Self.clientISN, flags: .syn, options: Self.synOptions))
+                client, connection,
+                Segment(sequence: Self.clientISN, flags: .syn, options: Self.synOptions + options.syn))
             kernelSends(
                 server, connection,
                 Segment(
                     sequence: Self.serverISN, acknowledgment: Self.clientISN + 1, flags: [.syn, .ack],
-                    options: Self.synOptions))
+                    options: Self.synOptions + options.synACK))
             kernelSends(
                 client, connection,
-                Segment(sequence: Self.clientISN + 1, acknowledgment: Self.serverISN + 1, flags: .ack))
+                Segment(
+                    sequence: Self.clientISN + 1, acknowledgment: Self.serverISN + 1, flags: .ack,
+                    options: Self.timestamps + options.ack))
             let counters = client.engine.counters
             opened += 1
             let isEncrypted = counters.freshHandshakes + counters.resumptions == opened
@@ -144,7 +158,9 @@ final class EnginePair {
     func openWindow(_ connection: Connection) {
         kernelSends(
             server, connection,
-            Segment(sequence: Self.serverISN + 1, acknowledgment: Self.clientISN + 1, flags: .ack))
+            Segment(
+                sequence: Self.serverISN + 1, acknowledgment: Self.clientISN + 1, flags: .ack,
+                options: Self.timestamps + connection.options.later))
     }
 
     func transfer(_ data: [UInt8], isGSO: Bool) throws -> (data: Cost, acknowledgement: Cost) {
@@ -164,7 +180,8 @@ final class EnginePair {
                 client, connection,
                 Segment(
                     sequence: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: connection.sent),
-                    acknowledgment: Self.serverISN + 1, flags: [.ack, .psh], data: data), isGSO: isGSO)
+                    acknowledgment: Self.serverISN + 1, flags: [.ack, .psh],
+                    options: Self.timestamps + connection.options.later, data: data), isGSO: isGSO)
             for packet in delivered { arrived += (try TCPPacket(parsing: packet.span)).payload.count }
         }
         guard arrived == data.count else { throw BenchError.failed("\(arrived) bytes of \(data.count) arrived") }
@@ -174,7 +191,8 @@ final class EnginePair {
                 server, connection,
                 Segment(
                     sequence: Self.serverISN + 1,
-                    acknowledgment: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: connection.sent), flags: .ack))
+                    acknowledgment: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: connection.sent), flags: .ack,
+                    options: Self.timestamps + connection.options.later))
         }
         return (cost, acknowledgement)
     }

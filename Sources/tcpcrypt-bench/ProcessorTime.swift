@@ -50,6 +50,13 @@ enum ProcessorTime {
             ?? 0
     }
 
+    /// What was freed goes back to the system: used anew it would not show as growth.
+    static func giveBackMemory() {
+        typealias Trim = @convention(c) (Int) -> Int32
+        guard let trim = unsafe dlsym(nil, "malloc_trim") else { return }
+        _ = unsafe unsafeBitCast(trim, to: Trim.self)(0)
+    }
+
     /// Resident memory of this process in bytes.
     static func residentBytes() -> Double {
         let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
