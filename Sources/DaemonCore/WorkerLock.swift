@@ -24,4 +24,10 @@ import Glibc
         body()
         unsafe pthread_mutex_unlock(mutex)
     }
+
+    public func withoutLock(_ body: () -> Void) {
+        unsafe pthread_mutex_unlock(mutex)
+        body()
+        unsafe pthread_mutex_lock(mutex)
+    }
 }

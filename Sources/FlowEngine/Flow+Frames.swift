@@ -133,38 +133,6 @@ extension Flow {
         armEngineTimer(now)
     }
 
-    // MARK: Key exchange
-
-    private func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
-        do throws(KeyExchangeError) {
-            host.counters.publicKeyOperations += 1
-            if isOpener {
-                guard let exchange = keyExchange else { return false }
-                let secret = try exchange.finish(init2: message)
-                receive.appendEngineOwned(message.count)
-                install(secret, now: now, &output)
-            } else {
-                guard let tep, host.keyExchanges.admit(now) else { return false }
-                let answer = try KeyExchangeB.respond(
-                    init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript,
-                    pair: host.keyPair(tep, now), crypto: host.crypto, random: host.random)
-                receive.appendEngineOwned(message.count)
-                send.append(answer.init2.span, kCount: 0, lead: answer.init2.count)
-                install(answer.secret, now: now, &output)
-                injectOwn(0..<answer.init2.count, flags: [.ack, .psh], options: ownOptions(now: now), &output)
-                armEngineTimer(now)
-            }
-        } catch {
-            abort(AbortReason(error), now: now, &output)
-            return false
-        }
-        transcript = []
-        // Init2 itself acknowledges Init1.
-        ackOwed = isOpener
-        releaseOutbound(now: now, &output)
-        return true
-    }
-
     // MARK: Held packets
 
     /// Keeps a packet whose verdict is not known yet, and finds out what it completes.

@@ -25,6 +25,51 @@ extension Flow {
         if !isJoin { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
     }
 
+    /// Takes Init1 or Init2, a whole message; false when it is no good, or comes too soon after too many others.
+    func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
+        host.counters.publicKeyOperations += 1
+        do throws(KeyExchangeError) {
+            if isOpener {
+                guard let exchange = keyExchange else { return false }
+                let secret = try aside { () throws(KeyExchangeError) in try exchange.finish(init2: message) }
+                receive.appendEngineOwned(message.count)
+                install(secret, now: now, &output)
+            } else {
+                guard let tep, host.keyExchanges.admit(now) else { return false }
+                let pair = host.keyPair(tep, now)
+                let answer = try aside { () throws(KeyExchangeError) in
+                    try KeyExchangeB.respond(
+                        init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript, pair: pair,
+                        crypto: host.crypto, random: host.random)
+                }
+                receive.appendEngineOwned(message.count)
+                send.append(answer.init2.span, kCount: 0, lead: answer.init2.count)
+                install(answer.secret, now: now, &output)
+                injectOwn(0..<answer.init2.count, flags: [.ack, .psh], options: ownOptions(now: now), &output)
+                armEngineTimer(now)
+            }
+        } catch {
+            abort(AbortReason(error), now: now, &output)
+            return false
+        }
+        transcript = []
+        // Init2 itself acknowledges Init1.
+        ackOwed = isOpener
+        releaseOutbound(now: now, &output)
+        return true
+    }
+
+    /// What `body`, a public-key operation, returns or throws. The other workers need not wait for it.
+    private func aside<Value>(
+        _ body: () throws(KeyExchangeError) -> Value
+    ) throws(KeyExchangeError) -> Value {
+        var result: Result<Value, KeyExchangeError> = .failure(.badPublicKey)
+        host.aside {
+            do throws(KeyExchangeError) { result = .success(try body()) } catch { result = .failure(error) }
+        }
+        return try result.get()
+    }
+
     private func countOrigin() {
         switch origin {
         case .fresh: host.counters.freshHandshakes += 1

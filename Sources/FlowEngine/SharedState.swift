@@ -4,13 +4,15 @@ public import Tcpcrypt
 public protocol SharedLock: Sendable {
     /// Runs `body` while nobody else runs one. Never called within itself.
     func withLock(_ body: () -> Void)
+    /// Runs `body` while others may run theirs; called within ``withLock(_:)`` only.
+    func withoutLock(_ body: () -> Void)
 }
 
 /// What the engines of one host share, each of which serves its own connections on a thread of its own: sessions, MPTCP connections,
 /// between which hosts offers were in vain, and what routers said of paths.
 ///
 /// One lock guards it all, ``MPTCPConnection`` and ``SecretChain`` included. Handshakes, ends of connections, changed routes and reports
-/// take it (``Host/locked(_:)``). Of established connections only an MPTCP subflow with a large window does, for each acknowledgement
+/// take it (``Host/locked(_:)``), but public keys are agreed on aside of it (``Host/aside(_:)``). Of established connections only an MPTCP subflow with a large window does, for each acknowledgement
 /// until super-packets come: for a moment, to see whether others get some.
 public final class SharedState: @unchecked Sendable {
     fileprivate let lock: (any SharedLock)?
@@ -50,6 +52,15 @@ extension Host {
         isLocked = true
         body()
         isLocked = false
+    }
+
+    /// Runs `body`, which takes long, without that right, and without keeping others from theirs. What was read of the shared state before
+    /// may be different afterwards.
+    func aside(_ body: () -> Void) {
+        guard isLocked, let lock = shared.lock else { return body() }
+        isLocked = false
+        lock.withoutLock(body)
+        isLocked = true
     }
 
     /// What the lock guards.

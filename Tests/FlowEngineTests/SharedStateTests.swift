@@ -4,6 +4,7 @@ import Foundation
 import OpenSSLProvider
 import PacketWire
 import Synchronization
+import Tcpcrypt
 import Testing
 
 /// One that the thread sanitizer knows.
@@ -11,6 +12,69 @@ private final class Lock: SharedLock {
     private let lock = NSLock()
 
     func withLock(_ body: () -> Void) { lock.withLock(body) }
+
+    func withoutLock(_ body: () -> Void) {
+        lock.unlock()
+        defer { lock.lock() }
+        body()
+    }
+}
+
+/// A lock of one thread that says whether it is held.
+private final class VisibleLock: SharedLock {
+    let isHeld = Atomic(false)
+
+    func withLock(_ body: () -> Void) {
+        isHeld.store(true, ordering: .relaxed)
+        body()
+        isHeld.store(false, ordering: .relaxed)
+    }
+
+    func withoutLock(_ body: () -> Void) {
+        isHeld.store(false, ordering: .relaxed)
+        body()
+        isHeld.store(true, ordering: .relaxed)
+    }
+}
+
+/// Notes in which state of the lock public keys are agreed on.
+private final class WatchingProvider: CryptoProvider {
+    private let base = OpenSSLProvider()
+    private let lock: VisibleLock
+    let agreements = Atomic(0)
+    let agreementsUnderLock = Atomic(0)
+
+    init(_ lock: VisibleLock) { self.lock = lock }
+
+    func sha256(_ data: Span<UInt8>) -> [UInt8] { base.sha256(data) }
+
+    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { base.extract(salt: salt, material) }
+
+    func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret { base.expand(key, info: info, count: count) }
+
+    func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey { base.aead(algorithm, key: key) }
+
+    func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair {
+        Pair(base: base.keyPair(tep, random), provider: self)
+    }
+
+    private final class Pair: EphemeralKeyPair {
+        let base: any EphemeralKeyPair
+        let provider: WatchingProvider
+
+        init(base: any EphemeralKeyPair, provider: WatchingProvider) {
+            self.base = base
+            self.provider = provider
+        }
+
+        var publicKey: [UInt8] { base.publicKey }
+
+        func agree(with peerKey: Span<UInt8>) -> Secret? {
+            provider.agreements.add(1, ordering: .relaxed)
+            if provider.lock.isHeld.load(ordering: .relaxed) { provider.agreementsUnderLock.add(1, ordering: .relaxed) }
+            return base.agree(with: peerKey)
+        }
+    }
 }
 
 /// Engines of one host on threads of their own. (Worth running with `--sanitize=thread`.)
@@ -49,5 +113,21 @@ private final class Lock: SharedLock {
         }
         #expect(encrypted.load(ordering: .relaxed) == Self.threads * Self.connections)
         #expect(fresh.load(ordering: .relaxed) < Self.threads * Self.connections / 2)
+    }
+
+    /// A handshake of one worker keeps the others from theirs for as long as a key is looked up, not for as long as one is agreed on.
+    @Test func publicKeysAreAgreedOnAsideOfTheLock() {
+        let lock = VisibleLock()
+        let provider = WatchingProvider(lock)
+        let hosts = (0..<2).map { seed in
+            TestHost(seed: UInt64(seed) + 1, shared: SharedState(crypto: provider, lock: lock), crypto: provider) {
+                $0.resumption = false
+            }
+        }
+        let pair = Pair(client: hosts[0], server: hosts[1])
+        pair.connect()
+        #expect(provider.agreements.load(ordering: .relaxed) == 2)
+        #expect(provider.agreementsUnderLock.load(ordering: .relaxed) == 0)
+        #expect(hosts.allSatisfy { $0.engine.counters.freshHandshakes == 1 })
     }
 }

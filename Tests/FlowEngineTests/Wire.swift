@@ -79,11 +79,14 @@ final class TestHost {
     /// What the kernel's route says.
     var mtu = 1500
 
-    init(seed: UInt64, shared: SharedState? = nil, _ configure: (inout EngineConfiguration) -> Void = { _ in }) {
+    init(
+        seed: UInt64, shared: SharedState? = nil, crypto: any CryptoProvider = OpenSSLProvider(),
+        _ configure: (inout EngineConfiguration) -> Void = { _ in }
+    ) {
         var configuration = EngineConfiguration()
         configure(&configuration)
         engine = Engine(
-            configuration: configuration, crypto: OpenSSLProvider(), random: CountingRandom(seed), shared: shared)
+            configuration: configuration, crypto: crypto, random: CountingRandom(seed), shared: shared)
     }
 
     func feed(_ bytes: [UInt8], _ direction: Direction, isGSO: Bool = false) {
