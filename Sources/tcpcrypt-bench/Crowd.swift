@@ -184,6 +184,8 @@ final class Crowd {
     /// All connections were busy and become idle: each has a deadline.
     func deadlines() throws -> [Double] {
         let data = [UInt8](repeating: 1, count: 1400)
+        // Those that were reset are gone.
+        pair.wait(milliseconds: 10_000)
         for index in connections.indices {
             _ = try pair.transfer(data, isGSO: false, on: &connections[index])
             tell("connections that are busy", index, of: connections.count)
