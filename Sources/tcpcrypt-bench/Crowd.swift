@@ -181,20 +181,17 @@ final class Crowd {
         return result.row(takeLongest())
     }
 
-    /// All connections were busy and become idle: each has a deadline.
+    /// Very many connections were busy and become idle at once: each has a deadline, when its memory is given back.
     func deadlines() throws -> [Double] {
-        let data = [UInt8](repeating: 1, count: 1400)
+        let data = [UInt8](repeating: 1, count: 8000)
         // Those that were reset are gone.
         pair.wait(milliseconds: 10_000)
-        for index in connections.indices {
-            _ = try pair.transfer(data, isGSO: false, on: &connections[index])
-            tell("connections that are busy", index, of: connections.count)
-        }
+        let busy = connections.indices.prefix(20_000)
+        for index in busy { _ = try pair.transfer(data, isGSO: true, on: &connections[index]) }
         let before = pair.client.seconds
         _ = takeLongest()
         pair.wait(milliseconds: 3000)
-        let each = (pair.client.seconds - before) * 1e6 / Double(connections.count)
-        return [.nan, each, takeLongest() * 1e6]
+        return [.nan, (pair.client.seconds - before) * 1e6 / Double(busy.count), takeLongest() * 1e6]
     }
 
     /// Every ten seconds: which connections have lost their sockets.

@@ -41,7 +41,7 @@ extension TableSpecification {
             row("connection resumed, both engines") { try $0.resumptions() },
             row("connection with fresh keys, both engines") { try $0.keyExchanges() },
             row(size.isMultipath ? "join without proof" : "join that names no connection") { try $0.refusals() },
-            row("becoming idle, for each connection") { try $0.deadlines() },
+            row("20,000 become idle at once, for each") { try $0.deadlines() },
             row("comparing with sockets, for each connection") { $0.reconciliation() },
             row("counting connections by state, in all") { crowd in
                 var counts: [SubflowState: Int] = [:]
