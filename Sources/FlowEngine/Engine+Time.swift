@@ -20,6 +20,8 @@ struct Chores {
 
     /// At once, by the side of packets: together no more than a few milliseconds.
     static let deadlines = 128
+    /// Public-key operations.
+    static let operations = 4
     static let flows = 1024
     static let sessions = 32
     static let connections = 64
@@ -35,11 +37,11 @@ extension Engine {
         return Instant.earlier(Instant.earlier(deadlines.first, condemned.nextDeadline), keys)
     }
 
-    /// Does what is due.
-    ///
-    /// Where much is due it does a part of it, and is due again at once: packets shall not wait for a crowd.
+    /// Does what is due; where that is much a part of it, to be called again at once: packets shall not wait for a crowd.
     public mutating func handleDeadlines(now: Instant, into output: inout Output) {
+        let operations = host.counters.publicKeyOperations
         for _ in 0..<Chores.deadlines {
+            guard host.counters.publicKeyOperations - operations < Chores.operations else { break }
             guard let flow = deadlines.popFirst(now) else { break }
             flow.scheduled = nil
             guard flows[flow.tuple] === flow else { continue }
@@ -50,7 +52,7 @@ extension Engine {
             }
         }
         condemned.handleDeadlines(now, host, &output)
-        host.forgetKeyPairs(now)
+        host.renewKeyPairs(now)
         doChores(now, &output)
     }
 

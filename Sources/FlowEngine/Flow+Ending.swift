@@ -217,6 +217,7 @@ extension Flow {
 
     private func forgetKeys() {
         keyExchange = nil
+        answered = nil
         secret = nil
         sealer = nil
         opener = nil
@@ -321,6 +322,7 @@ extension Flow {
             guard isProtected, !isFinished, !isReset, phase != .aborted else { return false }
             removalDeadline = nil
         }
+        if answered != nil { _ = finishAnswered(now, &output) }
         if let due = engineDeadline, due <= now { retransmit(now, &output) }
         if let due = progressDeadline, due <= now { acknowledgePieces(now, &output) }
         if let due = redeliveryDeadline, due <= now { redeliveryDue(now, &output) }

@@ -15,7 +15,7 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         // Where too many strangers want keys exchanged, a message waits for its own repetition.
-        guard opener != nil || isOpener || host.keyExchanges.hasRoom(arrival.now) else {
+        guard opener != nil || isOpener || answered != nil || host.keyExchanges.hasRoom(arrival.now) else {
             host.counters.keyExchangesPutOff += 1
             return drop(arrival.metadata.id, &output)
         }
@@ -42,7 +42,7 @@ extension Flow {
         hasFailed = false
         while phase == .encrypted || phase == .keyExchange {
             let position = receive.nextW - w
-            guard position >= 0, position < payload.count else { return }
+            guard position >= 0, position < payload.count, finishAnswered(now, &output) else { return }
             let rest = payload.extracting(position..<payload.count)
             guard let length = unitLength(rest, now, &output), length <= rest.count else { return }
             guard consumeUnit(rest.extracting(0..<length), now, &output) else { return }
@@ -228,6 +228,7 @@ extension Flow {
     /// Consumes what held packets complete, and releases those that are done with.
     private func consumeHeld(_ now: Instant, _ output: inout Output) {
         while phase == .encrypted || phase == .keyExchange {
+            guard receive.contiguousW == receive.nextW || finishAnswered(now, &output) else { break }
             guard consumeNextHeld(&host.unitScratch, now, &output) else { break }
         }
         let excess = receive.signedEndW.map { receive.removeHeld(endingAbove: $0) } ?? []

@@ -27,34 +27,61 @@ extension Flow {
 
     /// Takes Init1 or Init2, a whole message; false when it is no good, or comes too soon after too many others.
     func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
+        isOpener ? finishExchange(message, now, &output) : answerExchange(message, now, &output)
+    }
+
+    /// Init1: Init2 leaves at once, so that the opener computes at the same time as we do.
+    private func answerExchange(_ init1: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
+        guard let tep, host.keyExchanges.admit(now) else { return false }
+        let exchange: KeyExchangeB
+        do throws(KeyExchangeError) {
+            exchange = try KeyExchangeB(
+                init1: init1, tep: tep, aeads: host.configuration.aeads, transcript: transcript,
+                pair: host.keyPair(tep, now), crypto: host.crypto, random: host.random)
+        } catch {
+            abort(AbortReason(error), now: now, &output)
+            return false
+        }
+        receive.appendEngineOwned(init1.count)
+        send.append(exchange.init2.span, kCount: 0, lead: exchange.init2.count)
+        injectOwn(0..<exchange.init2.count, flags: [.ack, .psh], options: ownOptions(now: now), &output)
+        armEngineTimer(now)
+        answered = (exchange, now)
+        return true
+    }
+
+    /// What is left of an exchange that was answered; false where the peer's key is no good.
+    func finishAnswered(_ now: Instant, _ output: inout Output) -> Bool {
+        guard let exchange = answered?.exchange else { return true }
+        answered = nil
+        return install(now, &output) { () throws(KeyExchangeError) in try exchange.finish() }
+    }
+
+    /// Init2.
+    private func finishExchange(_ init2: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
+        guard let exchange = keyExchange else { return false }
+        let isGood = install(now, &output) { () throws(KeyExchangeError) in
+            let secret = try exchange.finish(init2: init2)
+            receive.appendEngineOwned(init2.count)
+            return secret
+        }
+        // The acceptor's Init2 itself acknowledges Init1.
+        if isGood { ackOwed = true }
+        return isGood
+    }
+
+    /// Takes the secret into use that `agree` makes.
+    private func install(
+        _ now: Instant, _ output: inout Output, _ agree: () throws(KeyExchangeError) -> ConnectionSecret
+    ) -> Bool {
         host.counters.publicKeyOperations += 1
         do throws(KeyExchangeError) {
-            if isOpener {
-                guard let exchange = keyExchange else { return false }
-                let secret = try aside { () throws(KeyExchangeError) in try exchange.finish(init2: message) }
-                receive.appendEngineOwned(message.count)
-                install(secret, now: now, &output)
-            } else {
-                guard let tep, host.keyExchanges.admit(now) else { return false }
-                let pair = host.keyPair(tep, now)
-                let answer = try aside { () throws(KeyExchangeError) in
-                    try KeyExchangeB.respond(
-                        init1: message, tep: tep, aeads: host.configuration.aeads, transcript: transcript, pair: pair,
-                        crypto: host.crypto, random: host.random)
-                }
-                receive.appendEngineOwned(message.count)
-                send.append(answer.init2.span, kCount: 0, lead: answer.init2.count)
-                install(answer.secret, now: now, &output)
-                injectOwn(0..<answer.init2.count, flags: [.ack, .psh], options: ownOptions(now: now), &output)
-                armEngineTimer(now)
-            }
+            install(try aside(agree), now: now, &output)
         } catch {
             abort(AbortReason(error), now: now, &output)
             return false
         }
         transcript = []
-        // Init2 itself acknowledges Init1.
-        ackOwed = isOpener
         releaseOutbound(now: now, &output)
         return true
     }

@@ -60,6 +60,8 @@ final class Flow {
     var origin: Origin?
     var tep: TEP?
     var keyExchange: KeyExchangeA?
+    /// The acceptor's exchange once Init2 has left, and when that was: the public-key operation is due, after the packets that are there.
+    var answered: (exchange: KeyExchangeB, at: Instant)?
     /// The negotiation transcript, while the acceptor waits for Init1 (RFC 8547 section 4.8).
     var transcript: [UInt8] = []
     /// What the keys came from, until everything is derived from it.
@@ -208,6 +210,7 @@ final class Flow {
         next = Instant.earlier(next, heldDeadline)
         next = Instant.earlier(next, proofDeadline)
         next = Instant.earlier(next, memoryDeadline)
+        next = Instant.earlier(next, answered?.at)
         return Instant.earlier(next, removalDeadline)
     }
 
@@ -218,6 +221,7 @@ final class Flow {
         opening = nil
         accepting = nil
         keyExchange = nil
+        answered = nil
         if let mptcp, !isJoin { host.tracker.settlePlain(mptcp) }
         host.counters.fallbacks += 1
         output.actions.append(.log(.fellBack(tuple, reason)))

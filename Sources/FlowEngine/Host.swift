@@ -47,6 +47,6 @@ final class Host {
         return found.pair
     }
 
-    /// Forgets key pairs whose time is over.
-    func forgetKeyPairs(_ now: Instant) { ephemeralKeys.forget(now: now.milliseconds) }
+    /// Replaces key pairs whose time is over.
+    func renewKeyPairs(_ now: Instant) { ephemeralKeys.renew(now: now.milliseconds, crypto, random) }
 }

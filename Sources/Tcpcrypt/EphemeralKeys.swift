@@ -8,7 +8,9 @@ public struct EphemeralKeys {
     }
 
     private var entries: [TEP: Entry] = [:]
-    /// When ``forget(now:)`` is due.
+    /// Made while nobody waited, and not used yet.
+    private var spares: [TEP: any EphemeralKeyPair] = [:]
+    /// When ``renew(now:_:_:)`` is due.
     public private(set) var expiry: Int64?
 
     /// Milliseconds.
@@ -28,16 +30,19 @@ public struct EphemeralKeys {
             entries[tep] = entry
             return (entry.pair, false)
         }
-        let pair = crypto.keyPair(tep, random)
+        let pair = spares.removeValue(forKey: tep) ?? crypto.keyPair(tep, random)
         entries[tep] = Entry(pair: pair, expiry: now + Self.lifetime)
         expiry = min(expiry ?? .max, now + Self.lifetime)
         return (pair, true)
     }
 
-    /// Forgets pairs whose time is over.
-    public mutating func forget(now: Int64) {
+    /// Forgets pairs whose time is over, and makes the next of their kind, which nobody then has to wait for.
+    public mutating func renew(now: Int64, _ crypto: any CryptoProvider, _ random: any RandomSource) {
         guard let due = expiry, due <= now else { return }
-        for (tep, entry) in entries where entry.expiry <= now { entries[tep] = nil }
+        for (tep, entry) in entries where entry.expiry <= now {
+            entries[tep] = nil
+            if spares[tep] == nil { spares[tep] = crypto.keyPair(tep, random) }
+        }
         expiry = entries.values.map(\.expiry).min()
     }
 }

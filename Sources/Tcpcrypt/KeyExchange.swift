@@ -43,8 +43,19 @@ public struct KeyExchangeA {
     }
 }
 
-/// Host B: one step (RFC 8548 section 3.3).
-public enum KeyExchangeB {
+/// Host B (RFC 8548 section 3.3): Init2 at once, the public-key operation when there is time for it. Its private key goes with its last copy.
+public struct KeyExchangeB {
+    /// The whole message; the segment with its last byte must have PSH set.
+    public let init2: [UInt8]
+    private let tep: TEP
+    private let aead: AEADAlgorithm
+    private let transcript: [UInt8]
+    private let crypto: any CryptoProvider
+    private let pair: any EphemeralKeyPair
+    private let init1: [UInt8]
+    private let salt: [UInt8]
+    private let peerKey: [UInt8]
+
     /// Answers Init1. Draws the nonce, then the key pair where none is given.
     /// - Parameters:
     ///   - init1: the whole message; what lies behind its message_len is not read.
@@ -54,21 +65,30 @@ public enum KeyExchangeB {
     ///   - pair: a key pair that may serve other exchanges too.
     ///   - crypto: the algorithms.
     ///   - random: of the nonce and the private key.
-    /// - Returns: the whole Init2 (PSH on its last byte) and what both ends now share.
-    public static func respond(
+    public init(
         init1: Span<UInt8>, tep: TEP, aeads: [AEADAlgorithm], transcript: [UInt8],
         pair given: (any EphemeralKeyPair)? = nil, crypto: any CryptoProvider, random: any RandomSource
-    ) throws(KeyExchangeError) -> (init2: [UInt8], secret: ConnectionSecret) {
+    ) throws(KeyExchangeError) {
         let parsed = try Init1(parsing: init1, tep: tep)
         guard let aead = aeads.first(where: { parsed.ciphers.contains($0.rawValue) }) else { throw .noCommonAEAD }
         let nonce = random.bytes(tep.nonceLength)
-        let pair = given ?? crypto.keyPair(tep, random)
-        guard let shared = pair.agree(with: parsed.publicKey.span) else { throw .badPublicKey }
-        let init2 = Init2(aead: aead, nonce: nonce, publicKey: pair.publicKey).encoded()
+        pair = given ?? crypto.keyPair(tep, random)
+        init2 = Init2(aead: aead, nonce: nonce, publicKey: pair.publicKey).encoded()
         let length = try Init1.messageLength(prefix: init1) ?? init1.count
-        let secret = crypto.sessionSecret(
-            salt: parsed.nonce, transcript, init1.extracting(0..<length), init2.span, shared)
-        return (init2, ConnectionSecret(fresh: secret, tep: tep, aead: aead, role: .b))
+        self.init1 = (0..<length).map { init1[$0] }
+        salt = parsed.nonce
+        peerKey = parsed.publicKey
+        self.aead = aead
+        self.tep = tep
+        self.transcript = transcript
+        self.crypto = crypto
+    }
+
+    /// Completes the exchange: what both ends now share.
+    public func finish() throws(KeyExchangeError) -> ConnectionSecret {
+        guard let shared = pair.agree(with: peerKey.span) else { throw .badPublicKey }
+        let secret = crypto.sessionSecret(salt: salt, transcript, init1.span, init2.span, shared)
+        return ConnectionSecret(fresh: secret, tep: tep, aead: aead, role: .b)
     }
 }
 

@@ -22,11 +22,16 @@ final class EnginePair {
                 shared: SharedState(crypto: crypto, maximumSessions: sessions))
         }
 
-        /// Time passes: what is due is done, in as many calls as it takes.
+        /// Time passes.
         func meetDeadlines(_ now: Instant) {
+            doWhatIsDue(now)
+            output.reset()
+        }
+
+        /// In as many calls as it takes.
+        private func doWhatIsDue(_ now: Instant) {
             while let due = engine.nextDeadline, due <= now {
                 timed { engine.handleDeadlines(now: now, into: &output) }
-                output.reset()
             }
         }
 
@@ -47,6 +52,7 @@ final class EnginePair {
             let metadata = PacketMetadata(
                 id: PacketID(queue: 0, number: number), direction: direction, isGSO: isGSO, mtu: 1500)
             timed { engine.receive(packet.span, metadata, now: now, into: &output) }
+            doWhatIsDue(now)
             var passed: [[UInt8]] = []
             var injected: [[UInt8]] = []
             for action in output.actions {

@@ -190,6 +190,25 @@ import Testing
         #expect(open(host, 2))
     }
 
+    /// Public-key operations are done a few at a time: packets come first.
+    @Test func keysAreAgreedOnInParts() {
+        let host = TestHost(seed: 1)
+        host.isPatient = true
+        let clients = (0..<10).map { HandMade(host, port: UInt16(100 + $0)) }
+        for client in clients {
+            let exchange = KeyExchangeA(
+                tep: .curve25519, aeads: [.aes128GCM], transcript: client.openTCP(), crypto: OpenSSLProvider(),
+                random: CountingRandom(9))
+            client.send(exchange.init1, at: 1001)
+        }
+        #expect(host.engine.counters.freshHandshakes == 0)
+        for done in [4, 8, 10] {
+            #expect(host.engine.nextDeadline == host.now)
+            host.advance(milliseconds: 0)
+            #expect(host.engine.counters.freshHandshakes == done)
+        }
+    }
+
     @Test func refusalsAreRationed() {
         let host = TestHost(seed: 1)
         for number in 0..<5_000 { host.arrive(there(number), here, 1, 0, .syn, mss + joinSYN([1, 2, 3, 4])) }

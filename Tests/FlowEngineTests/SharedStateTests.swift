@@ -130,4 +130,33 @@ private final class WatchingProvider: CryptoProvider {
         #expect(provider.agreementsUnderLock.load(ordering: .relaxed) == 0)
         #expect(hosts.allSatisfy { $0.engine.counters.freshHandshakes == 1 })
     }
+
+    /// Init2 does not wait for the acceptor's public-key operation, nor do other packets: it is due when they have been handled.
+    @Test func init2LeavesFirst() {
+        let lock = VisibleLock()
+        let provider = WatchingProvider(lock)
+        let server = TestHost(seed: 2, shared: SharedState(crypto: provider, lock: lock), crypto: provider)
+        let pair = Pair(server: server)
+        server.isPatient = true
+        pair.connect()
+        #expect(provider.agreements.load(ordering: .relaxed) == 0)
+        #expect(pair.clientReport?.state == .encrypted)
+        // What comes before the operation is done has to wait for no timer.
+        pair.clientSends(1001, 5001, [.ack, .psh], [], [1, 2, 3])
+        pair.settle()
+        #expect(provider.agreements.load(ordering: .relaxed) == 1)
+        #expect(server.takeKernel().flatMap(\.payload) == [1, 2, 3])
+        #expect(pair.serverReport?.state == .encrypted)
+    }
+
+    @Test func theOperationIsDueAtOnce() {
+        let server = TestHost(seed: 2)
+        let pair = Pair(server: server)
+        server.isPatient = true
+        pair.connect()
+        #expect(pair.serverReport?.state == .handshake)
+        #expect(server.engine.nextDeadline == server.now)
+        server.advance(milliseconds: 0)
+        #expect(pair.serverReport?.state == .encrypted)
+    }
 }

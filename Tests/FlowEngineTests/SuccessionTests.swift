@@ -31,6 +31,7 @@ import Testing
             let fresh = Pair(client: pair.client, server: TestHost(seed: 3))
             let tuple = FlowTuple(local: pair.b, remote: pair.a)
             fresh.server.engine.condemn([CondemnedFlow(tuple: tuple, keys: nil)], now: fresh.server.now)
+            fresh.server.advance(milliseconds: 0)
             return fresh
         }
     }

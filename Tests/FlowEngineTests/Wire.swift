@@ -78,6 +78,8 @@ final class TestHost {
     var now = Instant(nanoseconds: 1_000_000_000)
     /// What the kernel's route says.
     var mtu = 1500
+    /// Leaves what packets make due to ``advance(milliseconds:)``.
+    var isPatient = false
 
     init(
         seed: UInt64, shared: SharedState? = nil, crypto: any CryptoProvider = OpenSSLProvider(),
@@ -99,6 +101,8 @@ final class TestHost {
                 isChecksumVerified: false),
             now: now, into: &output)
         drain()
+        // What a packet made due is done when the packets that are there have been handled.
+        if !isPatient, let due = engine.nextDeadline, due <= now { advance(milliseconds: 0) }
     }
 
     func advance(milliseconds: Int64) {

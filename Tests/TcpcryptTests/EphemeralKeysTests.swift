@@ -22,12 +22,12 @@ import Testing
         var keys = EphemeralKeys()
         let first = key(&keys, at: 1000)
         #expect(keys.expiry == 1000 + EphemeralKeys.lifetime)
-        keys.forget(now: 999 + EphemeralKeys.lifetime)
+        keys.renew(now: 999 + EphemeralKeys.lifetime, crypto, random)
         #expect(key(&keys, at: 999 + EphemeralKeys.lifetime) == first)
         // Also where nobody has forgotten them yet.
         let second = key(&keys, at: 1000 + EphemeralKeys.lifetime)
         #expect(second != first)
-        keys.forget(now: 1000 + 2 * EphemeralKeys.lifetime)
+        keys.renew(now: 1000 + 2 * EphemeralKeys.lifetime, crypto, random)
         #expect(keys.expiry == nil)
     }
 
@@ -36,8 +36,42 @@ import Testing
         let first = key(&keys, at: 1)
         let other = key(&keys, .p256, at: 100)
         #expect(other.count != first.count)
-        keys.forget(now: 1 + EphemeralKeys.lifetime)
+        keys.renew(now: 1 + EphemeralKeys.lifetime, crypto, random)
         #expect(keys.expiry == 100 + EphemeralKeys.lifetime)
         #expect(key(&keys, .p256, at: 101) == other)
     }
+
+    /// Nobody waits for the pair that follows one whose time is over.
+    @Test func theNextIsReady() {
+        var keys = EphemeralKeys()
+        let first = key(&keys, at: 1000)
+        keys.renew(now: 1000 + EphemeralKeys.lifetime, crypto, random)
+        #expect(keys.expiry == nil)
+        let none = NoKeys()
+        let second = keys.pair(.curve25519, now: 9000, none, random)
+        #expect(second.isNew && second.pair.publicKey != first && !second.pair.publicKey.isEmpty)
+        // It is of one use, as all are: the one after it has to be made.
+        #expect(keys.pair(.curve25519, now: 9000 + EphemeralKeys.lifetime, none, random).pair.publicKey.isEmpty)
+    }
+}
+
+/// Makes key pairs that can be told from others.
+private final class NoKeys: CryptoProvider {
+    private final class NoPair: EphemeralKeyPair {
+        let publicKey: [UInt8] = []
+
+        func agree(with peerKey: Span<UInt8>) -> Secret? { nil }
+    }
+
+    private let base = OpenSSLProvider()
+
+    func sha256(_ data: Span<UInt8>) -> [UInt8] { base.sha256(data) }
+
+    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { base.extract(salt: salt, material) }
+
+    func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret { base.expand(key, info: info, count: count) }
+
+    func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey { base.aead(algorithm, key: key) }
+
+    func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair { NoPair() }
 }

@@ -15,11 +15,11 @@ import Testing
             tep: tep, aeads: golden.offered.compactMap(AEADAlgorithm.init), transcript: transcript,
             crypto: provider, random: ScriptedRandom(golden.nonceA.hex, golden.privateA.hex))
         #expect(host.init1 == golden.init1.hex)
-        let reply = try KeyExchangeB.respond(
+        let reply = try KeyExchangeB(
             init1: host.init1.span, tep: tep, aeads: [aead] + AEADAlgorithm.allCases, transcript: transcript,
             crypto: provider, random: ScriptedRandom(golden.nonceB.hex, golden.privateB.hex))
         #expect(reply.init2 == golden.init2.hex)
-        return (try host.finish(init2: reply.init2.span), reply.secret)
+        return (try host.finish(init2: reply.init2.span), try reply.finish())
     }
 
     /// RFC 8548 sections 3.3, 3.4, 4.1.

@@ -15,10 +15,10 @@ import Testing
         transcript other: [UInt8]? = nil
     ) -> Result<(init2: [UInt8], secret: ConnectionSecret), KeyExchangeError> {
         do throws(KeyExchangeError) {
-            return .success(
-                try KeyExchangeB.respond(
-                    init1: init1.span, tep: tep, aeads: aeads, transcript: other ?? transcript, crypto: provider,
-                    random: SeededRandom(2)))
+            let exchange = try KeyExchangeB(
+                init1: init1.span, tep: tep, aeads: aeads, transcript: other ?? transcript, crypto: provider,
+                random: SeededRandom(2))
+            return .success((exchange.init2, try exchange.finish()))
         } catch {
             return .failure(error)
         }

@@ -66,11 +66,11 @@ struct Pair {
         let transcript = random.bytes(9)
         let host = KeyExchangeA(
             tep: tep, aeads: [aead], transcript: transcript, crypto: provider, random: random)
-        let reply = try KeyExchangeB.respond(
+        let reply = try KeyExchangeB(
             init1: host.init1.span, tep: tep, aeads: [aead], transcript: transcript, crypto: provider,
             random: random)
         a = try host.finish(init2: reply.init2.span)
-        b = reply.secret
+        b = try reply.finish()
     }
 
     func chains(lookAhead: Int = 16) -> (a: SecretChain, b: SecretChain) {

@@ -60,8 +60,9 @@ private func session() -> SecretChain {
     let random = ToyRandom(7)
     let a = KeyExchangeA(tep: .curve25519, aeads: [.aes128GCM], transcript: [1], crypto: crypto, random: random)
     guard
-        let b = try? KeyExchangeB.respond(
-            init1: a.init1.span, tep: .curve25519, aeads: [.aes128GCM], transcript: [1], crypto: crypto, random: random)
+        let b = try? KeyExchangeB(
+            init1: a.init1.span, tep: .curve25519, aeads: [.aes128GCM], transcript: [1], crypto: crypto, random: random),
+        let secret = try? b.finish()
     else { fatalError("the toy key exchange works") }
-    return b.secret.sessionChain(crypto, lookAhead: 4)
+    return secret.sessionChain(crypto, lookAhead: 4)
 }

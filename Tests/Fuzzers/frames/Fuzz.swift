@@ -77,9 +77,9 @@ private func streams() -> (FrameSealer, FrameOpener)? {
     let random = ToyRandom(5)
     let a = KeyExchangeA(tep: .curve25519, aeads: [.aes128GCM], transcript: [1], crypto: crypto, random: random)
     guard
-        let b = try? KeyExchangeB.respond(
+        let b = try? KeyExchangeB(
             init1: a.init1.span, tep: .curve25519, aeads: [.aes128GCM], transcript: [1], crypto: crypto, random: random),
-        let secret = try? a.finish(init2: b.init2.span)
+        let ours = try? a.finish(init2: b.init2.span), let theirs = try? b.finish()
     else { return nil }
-    return (secret.streams(crypto).sealer, b.secret.streams(crypto).opener)
+    return (ours.streams(crypto).sealer, theirs.streams(crypto).opener)
 }

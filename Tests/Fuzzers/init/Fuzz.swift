@@ -23,8 +23,9 @@ func fuzz(_ input: [UInt8]) {
     if let parsed = try? Init2(parsing: second.span, tep: tep) {
         require(parsed.publicKey.count == tep.publicKeyLength, "Pub_B has its length")
     }
-    _ = try? KeyExchangeB.respond(
+    let b = try? KeyExchangeB(
         init1: first.span, tep: tep, aeads: AEADAlgorithm.allCases, transcript: [], crypto: crypto, random: random)
+    _ = try? b?.finish()
     let a = KeyExchangeA(tep: tep, aeads: [.aes128GCM], transcript: [], crypto: crypto, random: random)
     if let secret = try? a.finish(init2: second.span) {
         require(secret.aead == .aes128GCM, "the AEAD was offered")
