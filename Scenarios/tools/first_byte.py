@@ -18,11 +18,15 @@ def serve(port):
     print("listening", flush=True)
     while True:
         connection, _ = sock.accept()
-        with connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if connection.recv(1):
-                connection.send(b"!")
-                connection.recv(1)
+        try:
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if connection.recv(1):
+                    connection.send(b"!")
+                    connection.recv(1)
+        except ConnectionError:
+            # Peers may reset what they have opened.
+            pass
 
 
 def measure(address, port, times):
