@@ -39,8 +39,10 @@ let package = Package(
     targets: [
         // Pure: packets in, values out.
         .target(name: "PacketWire", swiftSettings: hot),
-        .target(name: "Tcpcrypt", dependencies: ["PacketWire"], swiftSettings: hot),
-        .target(name: "FlowEngine", dependencies: ["PacketWire", "Tcpcrypt", deque, heap], swiftSettings: hot),
+        .target(name: "Tables", swiftSettings: hot),
+        .target(name: "Tcpcrypt", dependencies: ["PacketWire", "Tables"], swiftSettings: hot),
+        .target(
+            name: "FlowEngine", dependencies: ["PacketWire", "Tables", "Tcpcrypt", deque, heap], swiftSettings: hot),
         .target(name: "ControlProtocol", swiftSettings: house),
 
         // The rim: C libraries, sockets, threads.
@@ -97,13 +99,14 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["FlowEngine", "PacketWire", "PathDevices", "Tcpcrypt", deque],
             path: "Tests/TestSupport", swiftSettings: house),
+        .testTarget(name: "TablesTests", dependencies: ["Tables"], swiftSettings: house),
         .testTarget(name: "PacketWireTests", dependencies: ["PacketWire", "TestSupport"], swiftSettings: house),
         .testTarget(
             name: "TcpcryptTests", dependencies: ["Tcpcrypt", "OpenSSLProvider", "PacketWire"],
             resources: [.copy("Vectors")], swiftSettings: house),
         .testTarget(
             name: "FlowEngineTests",
-            dependencies: ["FlowEngine", "TestSupport", "OpenSSLProvider", "PacketWire", "Tcpcrypt"],
+            dependencies: ["FlowEngine", "TestSupport", "OpenSSLProvider", "PacketWire", "Tables", "Tcpcrypt"],
             swiftSettings: house),
         .testTarget(
             name: "SimulationTests",

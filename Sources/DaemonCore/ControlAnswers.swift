@@ -11,11 +11,14 @@ extension Daemon {
             switch request {
             case .status: return .status(try await status(version: version))
             case .connections:
-                let reports = try await askAll { loop in loop.engine.connections() }
-                return .connections(ConnectionReport.merged(reports).map(ConnectionMessage.init))
+                let reports = try await askInPieces { engine, _, place in engine.connections(from: &place) }
+                return .connections(ConnectionReport.merged(Array(reports.joined())).map(ConnectionMessage.init))
             case .sessions:
-                return .sessions(
-                    try await askOne { loop in loop.engine.sessions(now: loop.time) }.map(SessionMessage.init))
+                // All have the same cache.
+                let reports = try await askInPieces(ofAll: false) { engine, now, place in
+                    engine.sessions(now: now, from: &place)
+                }
+                return .sessions(SessionReport.merged(Array(reports.joined())).map(SessionMessage.init))
             case .flushSessions: return .flushed(try await askOne { loop in loop.flushSessions() })
             case .counters: return .counters(.sum(of: try await askAll { loop in loop.counters }))
             }
@@ -25,10 +28,13 @@ extension Daemon {
     }
 
     private func status(version: String) async throws -> StatusMessage {
-        let parts = try await askAll { loop in
-            (flows: loop.engine.flowCounts, sessions: loop.engine.sessionCount, counters: loop.counters)
+        let parts = try await askAll { loop in (sessions: loop.engine.sessionCount, counters: loop.counters) }
+        let counts = try await askInPieces { engine, _, place in
+            var counts: [SubflowState: Int] = [:]
+            engine.countFlows(from: &place, into: &counts)
+            return counts
         }
-        let flows = { (state: SubflowState) in parts.reduce(0) { $0 + ($1.flows[state] ?? 0) } }
+        let flows = { (state: SubflowState) in counts.reduce(0) { $0 + ($1[state] ?? 0) } }
         let uptime = (MonotonicClock.nanoseconds() - started) / 1_000_000
         return StatusMessage(
             version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),

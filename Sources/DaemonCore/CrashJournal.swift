@@ -31,6 +31,9 @@ public final class CrashJournal: Sendable {
         var entries = Entries(file: try JournalFile(path: path, minimumSlots: capacity))
         var found: [CondemnedFlow] = []
         var damaged = 0
+        // Room for all: to make more later would take long, and all workers would wait.
+        entries.index.reserveCapacity(entries.file.slots)
+        entries.free.reserveCapacity(entries.file.slots)
         // Backwards, so that low slots are used first.
         for slot in (0..<entries.file.slots).reversed() {
             if entries.file.isFree(slot) {

@@ -132,8 +132,8 @@ public final class Daemon: Sendable {
     public func keepHouse() async {
         while (try? await Task.sleep(for: .seconds(10))) != nil {
             do {
-                let survey = try Self.survey()
-                try await askAll { loop in loop.reconcile(survey) }
+                let sockets = try Self.survey().tuples
+                try await askAll { loop in loop.reconcile(sockets) }
             } catch DaemonError.stopped {
                 return
             } catch {
@@ -155,6 +155,34 @@ public final class Daemon: Sendable {
             var answers: [(Int, Answer)] = []
             for try await answer in group { answers.append(answer) }
             return answers.sorted { $0.0 < $1.0 }.map(\.1)
+        }
+    }
+
+    /// Asks every worker, piece by piece: packets go between.
+    ///
+    /// - Parameter body: answers a part of it, and moves the place.
+    func askInPieces<Answer: Sendable>(
+        ofAll isOfAll: Bool = true,
+        _ body: @escaping @Sendable (borrowing Engine, Instant, inout ReportPlace) -> Answer
+    ) async throws -> [Answer] {
+        try await withThrowingTaskGroup(of: [Answer].self) { group in
+            for worker in workers.prefix(isOfAll ? workers.count : 1) {
+                group.addTask {
+                    var answers: [Answer] = []
+                    var place = ReportPlace()
+                    while !place.isEnd {
+                        let (from, answer) = try await worker.ask { [place] loop in
+                            var next = place
+                            let answer = body(loop.engine, loop.time, &next)
+                            return (next, answer)
+                        }
+                        place = from
+                        answers.append(answer)
+                    }
+                    return answers
+                }
+            }
+            return try await group.reduce(into: []) { $0 += $1 }
         }
     }
 

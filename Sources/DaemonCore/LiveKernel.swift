@@ -103,16 +103,31 @@ struct LiveKernel: PacketKernel, ~Copyable {
 
     var hasMissed: Bool { !missed.isEmpty }
 
+    /// Those that ``destroySocket(_:)`` did not find, which are then somebody else's to find.
+    mutating func takeMissed() -> Set<FlowTuple> {
+        defer { missed.removeAll() }
+        return missed
+    }
+
     /// Destroys those that ``destroySocket(_:)`` did not find, with one listing for all of them.
     mutating func destroyMissed() {
         guard !missed.isEmpty else { return }
-        let tuples = missed
-        missed.removeAll()
-        do {
-            for socket in try sockets.list()
-            where tuples.contains(FlowTuple(local: socket.local, remote: socket.remote)) {
-                _ = try sockets.destroy(socket)
-            }
+        destroy(Self.find(takeMissed()))
+    }
+
+    /// The sockets of these connections, among all that the kernel lists: with very many of them that takes long.
+    static func find(_ tuples: Set<FlowTuple>) -> Result<[TCPSocket], SystemCallError> {
+        do throws(SystemCallError) {
+            let all = try SocketDiagnostics().list()
+            return .success(all.filter { tuples.contains(FlowTuple(local: $0.local, remote: $0.remote)) })
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    mutating func destroy(_ found: Result<[TCPSocket], SystemCallError>) {
+        do throws(SystemCallError) {
+            for socket in try found.get() { _ = try sockets.destroy(socket) }
         } catch {
             note(error)
         }

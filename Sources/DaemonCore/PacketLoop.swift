@@ -25,6 +25,7 @@ struct PacketLoop: ~Copyable {
     private var now: Instant
     /// When sockets may be listed again: strangers can make it worth while.
     private var nextListing = Instant(nanoseconds: 0)
+    private var isListing = false
     private static let betweenListings: Int64 = 100
     /// Packets longer than a netlink attribute: they cannot be translated.
     private(set) var truncated: UInt64 = 0
@@ -67,15 +68,27 @@ struct PacketLoop: ~Copyable {
             for source in sources where poller.isReady(source.rawValue) { try drain(source) }
             runTimers()
             executor.kernel.flush()
-            if executor.kernel.hasMissed, nextListing <= now {
-                nextListing = now.adding(milliseconds: Self.betweenListings)
-                executor.kernel.destroyMissed()
-            }
+            findMissed()
         }
     }
 
+    /// Sockets that were not found by their addresses are looked for among all, on a thread of its own: packets do not wait for that.
+    private mutating func findMissed() {
+        guard executor.kernel.hasMissed, !isListing, nextListing <= now else { return }
+        nextListing = now.adding(milliseconds: Self.betweenListings)
+        let tuples = executor.kernel.takeMissed()
+        isListing = LoopThread.start { [mailbox] in
+            let found = LiveKernel.find(tuples)
+            _ = mailbox.post { loop in
+                loop.isListing = false
+                loop.executor.kernel.destroy(found)
+            }
+        }
+        if !isListing { executor.kernel.destroy(LiveKernel.find(tuples)) }
+    }
+
     private var nextDeadline: Instant? {
-        guard executor.kernel.hasMissed else { return engine.nextDeadline }
+        guard executor.kernel.hasMissed, !isListing else { return engine.nextDeadline }
         return engine.nextDeadline.map { min($0, nextListing) } ?? nextListing
     }
 
@@ -191,9 +204,9 @@ extension PacketLoop {
     }
 
     /// Forgets idle flows whose socket is gone.
-    mutating func reconcile(_ survey: SocketSurvey) {
+    mutating func reconcile(_ sockets: Set<FlowTuple>) {
         engine.kernelProbesPaths = ProbingSetting.isOn
-        engine.reconcile(sockets: survey.tuples, now: now, into: &output)
+        engine.reconcile(sockets: sockets, now: now, into: &output)
         executeOutput()
     }
 

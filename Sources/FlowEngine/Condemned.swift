@@ -1,5 +1,6 @@
 import HeapModule
 import PacketWire
+import Tables
 import Tcpcrypt
 
 /// Flows that were encrypted when an earlier daemon died.
@@ -8,7 +9,7 @@ import Tcpcrypt
 /// wait for other subflows, gets an MP_FASTCLOSE instead, for which the kernel must first be made to tell what
 /// sequence number it expects. The peer is reset whenever it sends, and is made to send.
 struct CondemnedFlows {
-    private var flows: [FlowTuple: State] = [:]
+    private var flows = SteadyTable<FlowTuple, State>()
     /// When something is to be done; outdated entries are skipped.
     private var deadlines = Heap<Due>()
 
@@ -86,14 +87,19 @@ struct CondemnedFlows {
 
     /// Forgets flows, long after, that have no socket any more, given every TCP socket of the namespace. One that could
     /// not be destroyed stays refused: left alone, its kernel would go on in clear.
-    mutating func retain(_ sockets: Set<FlowTuple>, _ now: Instant, _ output: inout Output) {
-        guard !flows.isEmpty else { return }
-        flows = flows.filter { tuple, state in
-            if sockets.contains(tuple) || now.milliseconds(since: state.since) <= Self.remembered { return true }
+    ///
+    /// - Parameter place: where to go on, moved behind `count` of them.
+    mutating func retain(
+        _ sockets: Set<FlowTuple>, _ now: Instant, from place: inout Int, count: Int, _ output: inout Output
+    ) {
+        for (tuple, state) in flows.entries(from: &place, count: count) where !sockets.contains(tuple) {
+            guard now.milliseconds(since: state.since) > Self.remembered else { continue }
             output.actions.append(.journalRemove(tuple))
-            return false
+            flows[tuple] = nil
         }
     }
+
+    func isEnd(_ place: Int) -> Bool { flows.isEnd(place) }
 
     private func prod(_ tuple: FlowTuple, _ state: State, _ host: Host, _ output: inout Output) {
         if state.keys != nil, state.tries <= Self.fastCloseTries {

@@ -1,4 +1,5 @@
 import PacketWire
+import Tables
 
 /// ICMP errors about packets of encrypted flows.
 ///

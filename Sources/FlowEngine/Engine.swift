@@ -1,6 +1,5 @@
-import DequeModule
-import HeapModule
 import PacketWire
+import Tables
 public import Tcpcrypt
 
 /// The engine of one host (one network namespace), or of those of its connections that one thread serves: packets and time in,
@@ -9,16 +8,18 @@ public import Tcpcrypt
 /// Pure and deterministic: it reads no clock, opens no socket, and draws randomness from its argument only.
 public struct Engine: ~Copyable {
     let host: Host
-    var flows: [FlowTuple: Flow] = [:]
+    var flows = SteadyTable<FlowTuple, Flow>()
     var plainFlows = PlainFlows()
     var condemned = CondemnedFlows()
     /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
-    private var deadlines = Heap<Deadline>()
+    var deadlines = DeadlineQueue()
     private var unproven: UnprovenFlows
     private var finished: FinishedFlows
     private var nextSerial: UInt64 = 0
-    private var nextExpiry = Instant(nanoseconds: 0)
+    var nextExpiry = Instant(nanoseconds: 0)
+    /// What is too long to be done at once.
+    var chores = Chores()
 
     /// - Parameter shared: what it has in common with the host's other engines, if there are any.
     public init(
@@ -210,7 +211,8 @@ public struct Engine: ~Copyable {
     ) -> Flow? {
         if !succeeds { forgetOld(tuple) }
         let isOpener = arrival.metadata.direction == .outbound
-        if flows.count >= host.configuration.maximumFlows, let oldest = finished.popFirst(in: flows) {
+        if flows.count >= host.configuration.maximumFlows, let oldest = finished.first {
+            finished.leave(oldest)
             flows[oldest.tuple].map { remove($0, now: arrival.now, &output) }
         }
         if flows.count >= host.configuration.maximumFlows { evictUnproven(arrival.now, &output) }
@@ -223,15 +225,15 @@ public struct Engine: ~Copyable {
         flows[tuple] = flow
         if !isOpener {
             flow.isCountedUnproven = true
-            unproven.append(id, now: arrival.now, in: flows)
+            unproven.append(id, now: arrival.now)
         }
         return flow
     }
 
     /// The oldest unproven acceptor makes way. Should its opener come after all, it is refused, as it may encrypt.
     private mutating func evictUnproven(ofAge age: Int64 = 0, _ now: Instant, _ output: inout Output) {
-        let oldest = unproven.popFirst(ofAge: age, now, in: flows)
-        guard let oldest, let flow = flows[oldest.tuple] else { return }
+        guard let oldest = unproven.first(ofAge: age, now) else { return }
+        guard let flow = flows[oldest.tuple], flow.id == oldest else { return unproven.leave(oldest) }
         if flow.isProtected { flow.giveUpUnproven(now, &output) }
         if flow.hasPromisedEncryption { departed.insert(oldest.tuple) }
         remove(flow, now: now, &output)
@@ -240,7 +242,7 @@ public struct Engine: ~Copyable {
     private mutating func leaveUnproven(_ flow: Flow) {
         guard flow.isCountedUnproven else { return }
         flow.isCountedUnproven = false
-        unproven.leave()
+        unproven.leave(flow.id)
     }
 
     /// The kernel itself has begun a new connection.
@@ -296,12 +298,14 @@ public struct Engine: ~Copyable {
     // MARK: Life and death of flows
 
     /// After every event of a flow: keeps its deadline, and forgets what needs no state.
-    private mutating func settle(_ flow: Flow, _ output: inout Output) {
+    mutating func settle(_ flow: Flow, _ output: inout Output) {
         if !flow.isUnproven { leaveUnproven(flow) }
         if flow.isFinished, !flow.isCountedFinished {
             flow.isCountedFinished = true
-            let oldest = finished.append(flow.id, in: flows)
-            if let oldest, let flow = flows[oldest.tuple] { remove(flow, now: flow.lastActivity, &output) }
+            if let oldest = finished.append(flow.id) {
+                finished.leave(oldest)
+                flows[oldest.tuple].map { remove($0, now: $0.lastActivity, &output) }
+            }
         }
         if flow.phase == .aborted, flow.isUnproven {
             // No kernel has it any more, and what else its peer may send needs no more than the address to be refused.
@@ -309,33 +313,17 @@ public struct Engine: ~Copyable {
         }
         if flow.phase == .plain {
             flows[flow.tuple] = nil
+            deadlines.remove(flow)
             plainFlows.insert(PlainFlow(flow))
             return
         }
         guard let next = flow.nextDeadline else { return }
         if let scheduled = flow.scheduled, scheduled <= next { return }
         flow.scheduled = next
-        if flow.latestScheduled == next { return }
-        flow.latestScheduled = max(flow.latestScheduled ?? next, next)
-        deadlines.insert(Deadline(at: next, id: flow.id))
-        if deadlines.count > 2 * flows.count + Self.deadlinesToSpare { discardOldDeadlines() }
+        deadlines.set(flow, at: next)
     }
 
-    private static let deadlinesToSpare = 4096
-    private static let deadlinesAtOnce = 1024
-    private static let operationsAtOnce = 4
-    var deadlineCount: Int { deadlines.count }
-
-    /// Flows that were replaced or removed leave their entries behind.
-    private mutating func discardOldDeadlines() {
-        deadlines = Heap(
-            flows.values.lazy.compactMap { flow in
-                flow.latestScheduled = flow.scheduled
-                return flow.scheduled.map { Deadline(at: $0, id: flow.id) }
-            })
-    }
-
-    private mutating func remove(_ flow: Flow, now: Instant, _ output: inout Output) {
+    mutating func remove(_ flow: Flow, now: Instant, _ output: inout Output) {
         flow.dropHeld(&output)
         if flow.isJournaled {
             departed.insert(flow.tuple)
@@ -347,102 +335,13 @@ public struct Engine: ~Copyable {
     private mutating func forget(_ flow: Flow, now: Instant) {
         if flows[flow.tuple] === flow { flows[flow.tuple] = nil }
         flow.removalDeadline = nil
+        deadlines.remove(flow)
         leaveUnproven(flow)
+        if flow.isCountedFinished { finished.leave(flow.id) }
         guard let mptcp = flow.mptcp else { return }
         host.locked {
             mptcp.subflows -= 1
             if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }
         }
     }
-
-    // MARK: Time
-
-    /// When ``handleDeadlines(now:into:)`` is wanted next; calling it earlier or later does no harm.
-    public var nextDeadline: Instant? {
-        let keys = host.ephemeralKeys.expiry.map { Instant(nanoseconds: 0).adding(milliseconds: $0) }
-        return Instant.earlier(Instant.earlier(deadlines.min?.at, condemned.nextDeadline), keys)
-    }
-
-    /// Does what is due; where that is much a part of it, to be called again at once: packets shall not wait for a crowd.
-    public mutating func handleDeadlines(now: Instant, into output: inout Output) {
-        let operations = host.counters.publicKeyOperations
-        for _ in 0..<Self.deadlinesAtOnce {
-            guard let first = deadlines.min, first.at <= now else { break }
-            guard host.counters.publicKeyOperations - operations < Self.operationsAtOnce else { break }
-            deadlines.removeMin()
-            guard let flow = flows[first.id.tuple], flow.id == first.id else { continue }
-            if flow.latestScheduled == first.at { flow.latestScheduled = nil }
-            guard flow.scheduled == first.at else { continue }
-            flow.scheduled = nil
-            if flow.isSettled {
-                serveDeadlines(of: flow, now, &output)
-            } else {
-                host.locked { serveDeadlines(of: flow, now, &output) }
-            }
-        }
-        condemned.handleDeadlines(now, host, &output)
-        host.renewKeyPairs(now)
-        if nextExpiry <= now {
-            nextExpiry = now.adding(milliseconds: 10_000)
-            host.locked { host.tracker.expire(now: now) }
-        }
-    }
-
-    private mutating func serveDeadlines(of flow: Flow, _ now: Instant, _ output: inout Output) {
-        if flow.handleDeadlines(now: now, &output) {
-            settle(flow, &output)
-        } else {
-            remove(flow, now: now, &output)
-        }
-    }
-
-    /// A clean stop: every encrypted connection ends with an error at both ends, and none begins.
-    ///
-    /// The journal keeps them: it says which sockets must be gone before the rules go.
-    public mutating func shutDown(now: Instant, into output: inout Output) {
-        host.locked { endAll(now, &output) }
-    }
-
-    private mutating func endAll(_ now: Instant, _ output: inout Output) {
-        for flow in Array(flows.values) {
-            if flow.isProtected || flow.hasPromisedEncryption {
-                flow.abort(.shutdown, now: now, &output)
-            } else if flow.phase == .opening || flow.phase == .accepting {
-                flow.giveUpNegotiation(&output)
-                settle(flow, &output)
-            }
-            flow.dropHeld(&output)
-        }
-    }
-
-    // MARK: What outlives the daemon
-
-    /// Flows that were encrypted when an earlier daemon died (from the journal): never plain again, but ended at
-    /// both ends by ``handleDeadlines(now:into:)``.
-    public mutating func condemn(_ flows: [CondemnedFlow], now: Instant) { condemned.add(flows, now: now) }
-
-    /// MPTCP connections older than the daemon that were never encrypted: their joins are none of our business.
-    public mutating func adoptPlain(tokens: [(local: UInt32, remote: UInt32)]) {
-        host.locked { host.tracker.adoptPlain(tokens) }
-    }
-
-    /// Forgets idle flows that have no socket any more, given every TCP socket of the namespace.
-    public mutating func reconcile(sockets: Set<FlowTuple>, now: Instant, into output: inout Output) {
-        for flow in Array(flows.values) where !sockets.contains(flow.tuple) {
-            if now.milliseconds(since: flow.lastActivity) > FlowTime.idleBeforeReconcile {
-                remove(flow, now: now, &output)
-            }
-        }
-        plainFlows.retain(sockets, now: now)
-        condemned.retain(sockets, now, &output)
-    }
-}
-
-/// An entry of the queue of deadlines; outdated entries are skipped.
-private struct Deadline: Comparable {
-    var at: Instant
-    var id: FlowID
-
-    static func < (a: Deadline, b: Deadline) -> Bool { a.at < b.at }
-    static func == (a: Deadline, b: Deadline) -> Bool { a.at == b.at }
 }

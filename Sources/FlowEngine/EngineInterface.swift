@@ -269,6 +269,10 @@ public struct SessionReport: Sendable, Hashable {
     public var nextIndex: Int
     public var peers: [IPAddress]
     public var ageMilliseconds: Int64
+    /// Names it among the sessions of the host.
+    public var number: Int
+    /// Grows with each use of any session.
+    public var lastUse: UInt64
 }
 
 /// Monotonic counts since the engine was made.

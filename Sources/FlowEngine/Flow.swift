@@ -165,10 +165,9 @@ final class Flow {
     /// When pieces of a frame were last acknowledged before it was whole.
     var promisedAt: Instant?
     var removalDeadline: Instant?
-    /// The earliest entry of this flow in the engine's queue of deadlines.
+    /// When the engine's ``DeadlineQueue`` has it called, and its place there.
     var scheduled: Instant?
-    /// The latest one, which need not be entered again.
-    var latestScheduled: Instant?
+    var deadlinePlace: Int?
 
     var traffic = Traffic()
 

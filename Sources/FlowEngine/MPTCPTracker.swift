@@ -1,5 +1,6 @@
 import DequeModule
 import PacketWire
+import Tables
 import Tcpcrypt
 
 /// One MPTCP connection as its subflows share it (RFC 8684 section 2).
@@ -84,8 +85,8 @@ enum JoinPolicy {
 /// Our kernel does not use a token twice. Peers may, by chance or because they read another's key, which crosses the network
 /// in clear: so no connection takes a remote token from another, and where several have it nobody joins.
 struct MPTCPTracker {
-    private var byLocalToken: [UInt32: MPTCPConnection] = [:]
-    private var byRemoteToken: [UInt32: [MPTCPConnection]] = [:]
+    private var byLocalToken = SteadyTable<UInt32, MPTCPConnection>()
+    private var byRemoteToken = SteadyTable<UInt32, [MPTCPConnection]>()
     /// Encrypted connections without subflows, in the order in which they lost the last one.
     private var empty: Deque<(connection: MPTCPConnection, since: Instant)> = []
     private var plainLocalTokens = RecentSet<UInt32>(limit: 1 << 16)
@@ -151,12 +152,19 @@ struct MPTCPTracker {
     }
 
     /// Forgets connections that lost their last subflow long ago.
-    mutating func expire(now: Instant) {
-        while let first = empty.first,
-            now.milliseconds(since: first.since) > JoinPolicy.makeAfterBreakMilliseconds
-        {
+    ///
+    /// - Returns: whether there are more.
+    mutating func expire(now: Instant, atMost most: Int) -> Bool {
+        for _ in 0..<most {
+            guard hasExpired(now) else { return false }
             forgetFirstEmpty()
         }
+        return hasExpired(now)
+    }
+
+    private func hasExpired(_ now: Instant) -> Bool {
+        guard let first = empty.first else { return false }
+        return now.milliseconds(since: first.since) > JoinPolicy.makeAfterBreakMilliseconds
     }
 
     private mutating func forgetFirstEmpty() {
@@ -186,8 +194,8 @@ struct MPTCPTracker {
 
 /// A set that forgets its oldest half when it is full.
 struct RecentSet<Element: Hashable> {
-    private var young: Set<Element> = []
-    private var old: Set<Element> = []
+    private var young = SteadyTable<Element, Void>()
+    private var old = SteadyTable<Element, Void>()
     private let half: Int
 
     init(limit: Int) { half = max(1, limit / 2) }
@@ -195,14 +203,14 @@ struct RecentSet<Element: Hashable> {
     func contains(_ element: Element) -> Bool { young.contains(element) || old.contains(element) }
 
     mutating func remove(_ element: Element) {
-        young.remove(element)
-        old.remove(element)
+        young.removeValue(forKey: element)
+        old.removeValue(forKey: element)
     }
 
     mutating func insert(_ element: Element) {
-        young.insert(element)
+        young[element] = ()
         guard young.count >= half else { return }
         old = young
-        young = []
+        young = SteadyTable()
     }
 }

@@ -24,13 +24,18 @@ public final class SharedState: @unchecked Sendable {
     /// Session secrets a peer may be ahead of us: lost connections in a row.
     static let sessionLookAhead = 16
     /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
-    static let mostSessions = 32_768
+    public static let mostSessions = 32_768
 
-    /// - Parameter lock: nil where one thread runs all engines.
-    public init(crypto: any CryptoProvider, lock: (any SharedLock)? = nil) {
+    /// - Parameters:
+    ///   - crypto: that of the engines.
+    ///   - lock: nil where one thread runs all engines.
+    ///   - maximumSessions: cached at once.
+    public init(
+        crypto: any CryptoProvider, lock: (any SharedLock)? = nil, maximumSessions: Int = SharedState.mostSessions
+    ) {
         self.lock = lock
         sessions = SessionCache(
-            limit: Self.mostSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
+            limit: maximumSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
             crypto: crypto)
     }
 }

@@ -1,5 +1,4 @@
-import DequeModule
-import PacketWire
+import Tables
 
 /// Acceptors of whose opener nothing has come but a SYN, or nothing that took keys, in the order of their SYNs.
 ///
@@ -12,45 +11,25 @@ struct UnprovenFlows {
         var since: Instant
     }
 
-    private var order: Deque<Entry> = []
+    /// By the serial numbers of the flows.
+    private var order = AgeList<UInt64, Entry>()
     private let limit: Int
-    private(set) var count = 0
 
     /// How long an opener may take before its place may be given to another, in milliseconds.
     static let patience: Int64 = 3_000
-    private static let spare = 1024
 
     init(limit: Int) { self.limit = max(1, limit) }
 
-    var hasRoom: Bool { count < limit }
-    /// How many are remembered, those included that are none any more.
-    var entries: Int { order.count }
+    var hasRoom: Bool { order.count < limit }
 
-    mutating func append(_ id: FlowID, now: Instant, in flows: [FlowTuple: Flow]) {
-        order.append(Entry(id: id, since: now))
-        count += 1
-        if order.count > 2 * count + Self.spare { order = order.filter { Self.isUnproven($0.id, in: flows) } }
-    }
-
-    private static func isUnproven(_ id: FlowID, in flows: [FlowTuple: Flow]) -> Bool {
-        guard let flow = flows[id.tuple], flow.id == id else { return false }
-        return flow.isUnproven
-    }
+    mutating func append(_ id: FlowID, now: Instant) { order.append(Entry(id: id, since: now), key: id.serial) }
 
     /// Notes that one of them is none any more.
-    mutating func leave() { count -= 1 }
+    mutating func leave(_ id: FlowID) { order.remove(id.serial) }
 
-    /// The oldest that still is one, which stays counted; nil where there is none, or its opener has not had its time.
-    mutating func popFirst(ofAge age: Int64, _ now: Instant, in flows: [FlowTuple: Flow]) -> FlowID? {
-        while let first = order.first {
-            guard Self.isUnproven(first.id, in: flows) else {
-                order.removeFirst()
-                continue
-            }
-            guard now.milliseconds(since: first.since) >= age else { return nil }
-            order.removeFirst()
-            return first.id
-        }
-        return nil
+    /// The oldest; nil where there is none, or its opener has not had its time.
+    func first(ofAge age: Int64, _ now: Instant) -> FlowID? {
+        guard let first = order.first, now.milliseconds(since: first.since) >= age else { return nil }
+        return first.id
     }
 }

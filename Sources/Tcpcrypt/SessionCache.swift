@@ -1,4 +1,5 @@
 public import PacketWire
+import Tables
 
 /// The sessions of one host that later connections may resume (RFC 8548 section 3.5), in memory only.
 ///
@@ -17,6 +18,10 @@ public struct SessionCache {
         /// Addresses the session is proposed to.
         public let peers: [IPAddress]
         public let ageMilliseconds: Int64
+        /// Names the session among those of this cache.
+        public let number: Int
+        /// Grows with each use of any session.
+        public let lastUse: UInt64
     }
 
     private struct Session {
@@ -28,17 +33,22 @@ public struct SessionCache {
         var namesVersion: Int?
         var newer: Int?
         var older: Int?
+        var lastUse: UInt64 = 0
     }
 
     /// How many secrets of a session ahead of the last one used are recognised.
     public let lookAhead: Int
     private let limit: Int
     private let maximumAge: Int64
-    private var sessions: [Int: Session] = [:]
-    private var numbers: [ObjectIdentifier: Int] = [:]
-    private var halves: [HalfID: Int] = [:]
-    private var addresses: [IPAddress: [Int]] = [:]
+    private var sessions = SteadyTable<Int, Session>()
+    private var numbers = SteadyTable<ObjectIdentifier, Int>()
+    private var halves = SteadyTable<HalfID, Int>()
+    private var addresses = SteadyTable<IPAddress, [Int]>()
     private var nextNumber = 0
+    private var uses: UInt64 = 0
+    /// Sessions below are forgotten, but ``erase(atMost:)`` has not come to all of them: so many are left.
+    private var firstValid = 0
+    private var unerased = 0
     /// The ends of the list by use.
     private var newest: Int?
     private var oldest: Int?
@@ -59,13 +69,17 @@ public struct SessionCache {
         maximumAge = maximumAgeMilliseconds
     }
 
-    public var count: Int { sessions.count }
+    public var count: Int { sessions.count - unerased }
 
     // MARK: In and out
 
     /// Keeps a session; a chain that is here already is not stored again.
     public mutating func store(_ chain: SecretChain, peer: IPAddress, now: Int64) {
-        guard limit > 0, numbers[ObjectIdentifier(chain)] == nil else { return }
+        guard limit > 0 else { return }
+        if let known = numbers[ObjectIdentifier(chain)] {
+            guard known < firstValid else { return }
+            remove(known)
+        }
         while sessions.count >= limit, let oldest { remove(oldest) }
         let number = nextNumber
         nextNumber += 1
@@ -106,18 +120,26 @@ public struct SessionCache {
     /// Works for a session that was evicted meanwhile, too.
     public mutating func spend(_ chain: SecretChain, _ index: Int) -> Bool {
         guard chain.spend(index) else { return false }
-        if let number = numbers[ObjectIdentifier(chain)] { touch(number) }
+        if let number = numbers[ObjectIdentifier(chain)], number >= firstValid { touch(number) }
         return true
     }
 
-    /// Forgets everything. Connections that use secrets already keep them.
+    /// Forgets everything: none is found any more. ``erase(atMost:)`` erases the secrets. Connections that use some already keep them.
     public mutating func flush() {
-        sessions = [:]
-        numbers = [:]
-        halves = [:]
-        addresses = [:]
-        newest = nil
-        oldest = nil
+        firstValid = nextNumber
+        unerased = sessions.count
+    }
+
+    /// Erases sessions that ``flush()`` has forgotten, some at a time, as there may be very many.
+    ///
+    /// - Returns: whether there are more.
+    public mutating func erase(atMost most: Int) -> Bool {
+        // Nobody uses them any more: they are the oldest.
+        for _ in 0..<most {
+            guard let oldest, oldest < firstValid else { break }
+            remove(oldest)
+        }
+        return unerased > 0
     }
 
     /// Forgets one session (RFC 8548 section 3.5: an application may ask for it).
@@ -129,7 +151,7 @@ public struct SessionCache {
 
     /// Another address of the same peer, proved by an authenticated join or resumption.
     public mutating func learn(_ address: IPAddress, for chain: SecretChain) {
-        guard let number = numbers[ObjectIdentifier(chain)], let session = sessions[number],
+        guard let number = numbers[ObjectIdentifier(chain)], number >= firstValid, let session = sessions[number],
             !session.peers.contains(address), session.peers.count < Self.peerLimit
         else { return }
         assign(address, to: number)
@@ -147,28 +169,33 @@ public struct SessionCache {
     }
 
     /// Whether there is a session with a host at `address`; it may have expired since.
-    public func knows(_ address: IPAddress) -> Bool { addresses[address] != nil }
+    public func knows(_ address: IPAddress) -> Bool { addresses[address]?.contains { $0 >= firstValid } ?? false }
 
     /// For reports, most recently used first.
     public func entries(now: Int64) -> [Entry] {
-        var result: [Entry] = []
-        var next = newest
-        while let number = next, let session = sessions[number] {
-            let chain = session.chain
-            result.append(
-                Entry(
-                    tep: chain.tep, aead: chain.aead, role: chain.role, nextIndex: chain.nextIndex,
-                    peers: session.peers, ageMilliseconds: max(0, now &- session.stored)))
-            next = session.older
-        }
-        return result
+        var place = 0
+        return entries(now: now, from: &place, count: .max).sorted { $0.lastUse > $1.lastUse }
     }
+
+    /// Some of them in no order, from `place` on, which begins with 0 and is moved behind them. If the cache changes meanwhile, one may
+    /// come twice.
+    public func entries(now: Int64, from place: inout Int, count: Int) -> [Entry] {
+        sessions.entries(from: &place, count: count).filter { $0.key >= firstValid }.map { number, session in
+            let chain = session.chain
+            return Entry(
+                tep: chain.tep, aead: chain.aead, role: chain.role, nextIndex: chain.nextIndex, peers: session.peers,
+                ageMilliseconds: max(0, now &- session.stored), number: number, lastUse: session.lastUse)
+        }
+    }
+
+    /// Whether nothing is behind that place.
+    public func isEnd(_ place: Int) -> Bool { sessions.isEnd(place) }
 
     // MARK: Bookkeeping
 
     /// Removes the session where its time is over.
     private mutating func isAlive(_ number: Int, _ now: Int64) -> Bool {
-        guard let session = sessions[number] else { return false }
+        guard number >= firstValid, let session = sessions[number] else { return false }
         if now &- session.stored <= maximumAge { return true }
         remove(number)
         return false
@@ -183,10 +210,11 @@ public struct SessionCache {
     /// Brings ``halves`` in line with what the chain accepts now.
     private mutating func rename(_ number: Int) {
         guard let session = sessions[number], session.namesVersion != session.chain.tableVersion else { return }
-        forgetNames(session, number)
-        let names = Array(session.chain.acceptableHalves)
-        for name in names { halves[name] = number }
-        sessions[number]?.names = names
+        // Each use changes one or two of them.
+        let names = session.chain.acceptableHalves
+        for name in session.names where !names.contains(name) && halves[name] == number { halves[name] = nil }
+        for name in names where !session.names.contains(name) { halves[name] = number }
+        sessions[number]?.names = Array(names)
         sessions[number]?.namesVersion = session.chain.tableVersion
     }
 
@@ -197,6 +225,7 @@ public struct SessionCache {
     private mutating func remove(_ number: Int) {
         unlink(number)
         guard let session = sessions.removeValue(forKey: number) else { return }
+        if number < firstValid { unerased -= 1 }
         numbers[ObjectIdentifier(session.chain)] = nil
         forgetNames(session, number)
         for peer in session.peers {
@@ -206,8 +235,10 @@ public struct SessionCache {
     }
 
     private mutating func link(_ number: Int) {
+        uses += 1
         sessions[number]?.older = newest
         sessions[number]?.newer = nil
+        sessions[number]?.lastUse = uses
         if let newest { sessions[newest]?.newer = number }
         newest = number
         oldest = oldest ?? number

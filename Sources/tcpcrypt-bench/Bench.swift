@@ -8,6 +8,8 @@ final class Bench {
     private var pairs: [String: HostPair] = [:]
     private var missing: [String: BenchError] = [:]
     private var hasWeb: Set<String> = []
+    /// The latest one that rows of a table have asked for.
+    var crowd: Crowd?
 
     init(binaries: String, seconds: Double) throws {
         self.binaries = binaries

@@ -7,15 +7,41 @@ import Tcpcrypt
 /// Two engines joined in memory, between kernels that do what a transfer needs and no more: what the daemons spend when nothing has to be
 /// brought to them or taken from them.
 final class EnginePair {
-    /// One engine and the processor time it has had.
-    private final class Side {
+    /// One engine and the time it has had.
+    final class Side {
         var engine: Engine
         var output = Output()
         var seconds = 0.0
+        /// The longest that one call took, in seconds: how long all other packets may have to wait.
+        var longest = 0.0
         private var number: UInt32 = 0
 
-        init(_ configuration: EngineConfiguration) {
-            engine = Engine(configuration: configuration, crypto: OpenSSLProvider(), random: SystemRandom())
+        init(_ configuration: EngineConfiguration, _ crypto: any CryptoProvider, sessions: Int) {
+            engine = Engine(
+                configuration: configuration, crypto: crypto, random: SystemRandom(),
+                shared: SharedState(crypto: crypto, maximumSessions: sessions))
+        }
+
+        /// Time passes.
+        func meetDeadlines(_ now: Instant) {
+            doWhatIsDue(now)
+            output.reset()
+        }
+
+        /// In as many calls as it takes.
+        private func doWhatIsDue(_ now: Instant) {
+            while let due = engine.nextDeadline, due <= now {
+                timed { engine.handleDeadlines(now: now, into: &output) }
+            }
+        }
+
+        /// Of others that have the processor meanwhile, the longest call shall know nothing.
+        func timed(_ body: () -> Void) {
+            let own = Clock.ownSeconds()
+            let start = Clock.seconds()
+            body()
+            seconds += Clock.seconds() - start
+            longest = max(longest, Clock.ownSeconds() - own)
         }
 
         /// Packets that go on: in the direction of the one handled, and, injected, to the wire.
@@ -25,9 +51,8 @@ final class EnginePair {
             number += 1
             let metadata = PacketMetadata(
                 id: PacketID(queue: 0, number: number), direction: direction, isGSO: isGSO, mtu: 1500)
-            let start = Clock.seconds()
-            engine.receive(packet.span, metadata, now: now, into: &output)
-            seconds += Clock.seconds() - start
+            timed { engine.receive(packet.span, metadata, now: now, into: &output) }
+            doWhatIsDue(now)
             var passed: [[UInt8]] = []
             var injected: [[UInt8]] = []
             for action in output.actions {
@@ -43,8 +68,25 @@ final class EnginePair {
         }
     }
 
+    /// A connection between the kernels.
+    struct Connection {
+        let client: Endpoint
+        let server: Endpoint
+        /// Those of MPTCP, where it is one.
+        var keys: (client: [UInt8], server: [UInt8])?
+        var sent = 0
+
+        var options: (syn: [UInt8], synACK: [UInt8], ack: [UInt8], later: [UInt8]) {
+            guard let keys else { return ([], [], [], []) }
+            return (
+                [30, 4, 1, 1], [30, 12, 1, 1] + keys.server, [30, 20, 1, 1] + keys.client + keys.server,
+                [30, 8, 0x20, 1, 0, 0, 0, 1]
+            )
+        }
+    }
+
     /// What a kernel sends.
-    private struct Segment {
+    struct Segment {
         var sequence: UInt32
         var acknowledgment: UInt32 = 0
         var flags: TCPFlags
@@ -59,44 +101,56 @@ final class EnginePair {
         var both: Double { client + server }
     }
 
-    private let client: Side
-    private let server: Side
-    private var now = Instant(nanoseconds: 1_000_000_000)
-    private var port: UInt16 = 1024
-    private var sent = 0
+    let client: Side
+    let server: Side
+    private(set) var now = Instant(nanoseconds: 1_000_000_000)
+    private var current = Connection(client: Endpoint(address: address, port: 1024), server: service)
     private var opened: UInt64 = 0
 
     private static let timestamps: [UInt8] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 1]
-    private static let synOptions: [UInt8] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 10]
-    private static let clientISN: UInt32 = 1000
-    private static let serverISN: UInt32 = 5000
+    static let synOptions: [UInt8] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 10]
+    static let clientISN: UInt32 = 1000
+    static let serverISN: UInt32 = 5000
     private static let address = IPAddress(ipv4: 0x0a00_0001)
     private static let service = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
 
-    init(resumption: Bool) {
+    init(
+        resumption: Bool, crypto: any CryptoProvider = OpenSSLProvider(), sessions: Int = SharedState.mostSessions
+    ) {
         var configuration = EngineConfiguration()
         configuration.resumption = resumption
         configuration.maximumKeyExchangesPerSecond = 1_000_000
-        client = Side(configuration)
-        server = Side(configuration)
+        client = Side(configuration, crypto, sessions: sessions)
+        server = Side(configuration, crypto, sessions: sessions)
     }
 
     // MARK: - Connections
 
     /// Opens a connection from the next port.
     func connect() throws -> Cost {
-        port = port == .max ? 1024 : port + 1
-        sent = 0
+        let port = current.client.port
+        let next = Endpoint(address: Self.address, port: port == .max ? 1024 : port + 1)
+        current = Connection(client: next, server: Self.service)
+        return try connect(current)
+    }
+
+    func connect(_ connection: Connection) throws -> Cost {
         now = now.adding(milliseconds: 1)
+        let options = connection.options
         return try measure {
-            kernelSends(client, Segment(sequence: Self.clientISN, flags: .syn, options: Self.synOptions))
             kernelSends(
-                server,
+                client, connection,
+                Segment(sequence: Self.clientISN, flags: .syn, options: Self.synOptions + options.syn))
+            kernelSends(
+                server, connection,
                 Segment(
                     sequence: Self.serverISN, acknowledgment: Self.clientISN + 1, flags: [.syn, .ack],
-                    options: Self.synOptions))
+                    options: Self.synOptions + options.synACK))
             kernelSends(
-                client, Segment(sequence: Self.clientISN + 1, acknowledgment: Self.serverISN + 1, flags: .ack))
+                client, connection,
+                Segment(
+                    sequence: Self.clientISN + 1, acknowledgment: Self.serverISN + 1, flags: .ack,
+                    options: Self.timestamps + options.ack))
             let counters = client.engine.counters
             opened += 1
             let isEncrypted = counters.freshHandshakes + counters.resumptions == opened
@@ -105,38 +159,58 @@ final class EnginePair {
     }
 
     /// Tells the client how wide the server's window is: that of a SYN is not scaled.
-    func openWindow() {
+    func openWindow() { openWindow(current) }
+
+    func openWindow(_ connection: Connection) {
         kernelSends(
-            server, Segment(sequence: Self.serverISN + 1, acknowledgment: Self.clientISN + 1, flags: .ack))
+            server, connection,
+            Segment(
+                sequence: Self.serverISN + 1, acknowledgment: Self.clientISN + 1, flags: .ack,
+                options: Self.timestamps + connection.options.later))
+    }
+
+    func transfer(_ data: [UInt8], isGSO: Bool) throws -> (data: Cost, acknowledgement: Cost) {
+        try transfer(data, isGSO: isGSO, on: &current)
     }
 
     /// One packet of the client's kernel, and the acknowledgement of it.
     ///
     /// - Returns: what the packet cost, and what its acknowledgement did.
-    func transfer(_ data: [UInt8], isGSO: Bool) throws -> (data: Cost, acknowledgement: Cost) {
+    func transfer(
+        _ data: [UInt8], isGSO: Bool, on connection: inout Connection
+    ) throws -> (data: Cost, acknowledgement: Cost) {
         now = Instant(nanoseconds: now.nanoseconds + 20_000)
         var arrived = 0
         let cost = try measure {
             let delivered = kernelSends(
-                client,
+                client, connection,
                 Segment(
-                    sequence: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: sent),
-                    acknowledgment: Self.serverISN + 1, flags: [.ack, .psh], data: data), isGSO: isGSO)
+                    sequence: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: connection.sent),
+                    acknowledgment: Self.serverISN + 1, flags: [.ack, .psh],
+                    options: Self.timestamps + connection.options.later, data: data), isGSO: isGSO)
             for packet in delivered { arrived += (try TCPPacket(parsing: packet.span)).payload.count }
         }
         guard arrived == data.count else { throw BenchError.failed("\(arrived) bytes of \(data.count) arrived") }
-        sent += data.count
+        connection.sent += data.count
         let acknowledgement = measure {
             kernelSends(
-                server,
+                server, connection,
                 Segment(
                     sequence: Self.serverISN + 1,
-                    acknowledgment: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: sent), flags: .ack))
+                    acknowledgment: Self.clientISN &+ 1 &+ UInt32(truncatingIfNeeded: connection.sent), flags: .ack,
+                    options: Self.timestamps + connection.options.later))
         }
         return (cost, acknowledgement)
     }
 
-    private func measure(_ body: () throws -> Void) rethrows -> Cost {
+    /// Time passes for both.
+    func wait(milliseconds: Int64) {
+        now = now.adding(milliseconds: milliseconds)
+        client.meetDeadlines(now)
+        server.meetDeadlines(now)
+    }
+
+    func measure(_ body: () throws -> Void) rethrows -> Cost {
         let before = (client.seconds, server.seconds)
         try body()
         return Cost(client: (client.seconds - before.0) * 1e6, server: (server.seconds - before.1) * 1e6)
@@ -148,10 +222,12 @@ final class EnginePair {
     ///
     /// - Returns: what the other kernel got.
     @discardableResult
-    private func kernelSends(_ side: Side, _ segment: Segment, isGSO: Bool = false) -> [[UInt8]] {
+    func kernelSends(
+        _ side: Side, _ connection: Connection, _ segment: Segment, isGSO: Bool = false
+    ) -> [[UInt8]] {
         let other = side === client ? server : client
         var delivered: [[UInt8]] = []
-        let left = side.handle(bytes(segment, from: side), .outbound, isGSO: isGSO, now)
+        let left = side.handle(bytes(segment, connection, from: side), .outbound, isGSO: isGSO, now)
         var underWay = (left.passed + left.injected).map { (other, $0) }
         while !underWay.isEmpty {
             let (receiver, packet) = underWay.removeFirst()
@@ -163,9 +239,9 @@ final class EnginePair {
         return delivered
     }
 
-    private func bytes(_ segment: Segment, from side: Side) -> [UInt8] {
-        let here = Endpoint(address: Self.address, port: port)
-        let (source, destination) = side === client ? (here, Self.service) : (Self.service, here)
+    func bytes(_ segment: Segment, _ connection: Connection, from side: Side) -> [UInt8] {
+        let (here, there) = (connection.client, connection.server)
+        let (source, destination) = side === client ? (here, there) : (there, here)
         let template = HeaderTemplate.bytes(from: source, to: destination)
         guard let packet = try? TCPPacket(parsing: template.span) else { return [] }
         let options = TCPOptions(parsing: segment.options.span)

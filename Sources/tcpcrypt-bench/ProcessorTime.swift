@@ -49,4 +49,18 @@ enum ProcessorTime {
         return line.flatMap { Double($0.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first ?? "") }
             ?? 0
     }
+
+    /// What was freed goes back to the system: used anew it would not show as growth.
+    static func giveBackMemory() {
+        typealias Trim = @convention(c) (Int) -> Int32
+        guard let trim = unsafe dlsym(nil, "malloc_trim") else { return }
+        _ = unsafe unsafeBitCast(trim, to: Trim.self)(0)
+    }
+
+    /// Resident memory of this process in bytes.
+    static func residentBytes() -> Double {
+        let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
+        let pages = text.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? .nan
+        return pages * Double(sysconf(Int32(_SC_PAGESIZE)))
+    }
 }

@@ -17,7 +17,7 @@ struct TableSpecification: Sendable {
 
     static let all = [
         setup, joins, encryption, eightFlows, mptcp, staticPages, dynamicPages, latency, latencyMPTCP, memory, crowd,
-        parts,
+        parts, crowdedEngines,
     ]
 
     private static let bulkMetrics = [

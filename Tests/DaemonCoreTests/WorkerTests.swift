@@ -21,9 +21,11 @@ import Testing
 
     @Test func subflowsOfSeveralWorkersAreOneConnection() {
         let tcp = ConnectionReport(isMPTCP: false, localToken: nil, remoteToken: nil, subflows: [subflow(11)])
+        // Some come twice.
         let merged = ConnectionReport.merged([
-            [mptcp(7, [subflow(10, .join)]), tcp], [mptcp(7, [subflow(12, .fresh)]), mptcp(8, [subflow(15)])],
-            [mptcp(nil, [subflow(13)]), mptcp(7, [subflow(14, .join)])], [mptcp(nil, [subflow(16)])],
+            mptcp(7, [subflow(10, .join)]), tcp, mptcp(7, [subflow(12, .fresh)]), mptcp(8, [subflow(15)]),
+            mptcp(nil, [subflow(13)]), mptcp(7, [subflow(14, .join)]), mptcp(nil, [subflow(16)]), tcp,
+            mptcp(7, [subflow(12, .fresh)]),
         ])
         #expect(merged.map { $0.subflows.map(\.local.port) } == [[11], [12, 10, 14], [13], [15], [16]])
         #expect(merged.map(\.localToken) == [nil, 7, nil, 8, nil])

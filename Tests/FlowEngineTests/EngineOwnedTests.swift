@@ -1,5 +1,6 @@
 import OpenSSLProvider
 import PacketWire
+import Tables
 import Tcpcrypt
 import Testing
 

@@ -1,4 +1,5 @@
 import PacketWire
+import Tables
 import Testing
 
 @testable import FlowEngine

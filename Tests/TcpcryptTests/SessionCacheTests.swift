@@ -126,7 +126,7 @@ import Testing
             client.entries(now: 3) == [
                 .init(
                     tep: .curve25519, aead: .aes128GCM, role: .a, nextIndex: 2, peers: [.test(1), .test(2)],
-                    ageMilliseconds: 3)
+                    ageMilliseconds: 3, number: 0, lastUse: 2)
             ])
         for number in 0..<100 { client.learn(.test(number), for: a) }
         #expect(client.entries(now: 0).first?.peers.count == 32)
@@ -163,6 +163,40 @@ import Testing
         #expect(!client.knows(.test(3)) && client.entries(now: 0).isEmpty)
         client.store(a, peer: .test(1), now: 0)
         #expect(client.count == 1)
+    }
+
+    /// Of very many sessions none is found any more at once, but they are erased in parts.
+    @Test func flushOfMany() throws {
+        var client = cache()
+        let chains = try (0..<10).map { try Pair(seed: UInt64($0)).chains(lookAhead: 4).a }
+        for (number, chain) in chains.enumerated() { client.store(chain, peer: .test(number), now: 0) }
+        client.flush()
+        #expect(client.count == 0 && client.entries(now: 0).isEmpty && !client.knows(.test(1)))
+        let new = try Pair(seed: 99).chains(lookAhead: 4).a
+        client.store(new, peer: .test(1), now: 0)
+        #expect(client.count == 1 && client.knows(.test(1)))
+        var parts = 1
+        while client.erase(atMost: 3) { parts += 1 }
+        #expect(parts == 4)
+        let proposal = client.propose(to: .test(1), allowing: [.curve25519], now: 0)
+        #expect(proposal?.chain === new && client.count == 1)
+    }
+
+    /// A list in parts has every session.
+    @Test func listInParts() throws {
+        var client = cache(limit: 400)
+        for number in 0..<400 {
+            client.store(try Pair(seed: UInt64(number)).chains(lookAhead: 1).a, peer: .test(number), now: 0)
+        }
+        var place = 0
+        var found: Set<Int> = []
+        while !client.isEnd(place) {
+            let part = client.entries(now: 0, from: &place, count: 50)
+            #expect(part.count < 400)
+            found.formUnion(part.map(\.number))
+        }
+        #expect(found.count == 400)
+        #expect(client.entries(now: 0).map(\.lastUse) == (1...400).reversed())
     }
 
     @Test func nothingIsKeptWithoutRoom() throws {
