@@ -66,9 +66,8 @@ extension EngineConfiguration {
         var share = self
         share.maximumFlows = part(maximumFlows, atLeast: 1)
         share.maximumUnprovenFlows = part(maximumUnprovenFlows, atLeast: 64)
-        share.maximumKeyExchangesPerSecond = part(maximumKeyExchangesPerSecond, atLeast: 100)
         // Each has queues of its own, so `maximumHeldPackets` is for each. What they hold in all counts in bytes: a few windows of a
-        // fast connection at least.
+        // fast connection at least. Key exchanges cost the thread that does them, so they are counted for each too.
         share.maximumHeldBytes = part(maximumHeldBytes, atLeast: 16 << 20)
         return share
     }

@@ -14,7 +14,7 @@ public struct EngineConfiguration: Sendable {
     public var maximumFlows = 262_144
     /// Of these, such as a SYN from the wire opened and nobody has made keys for: see ``UnprovenFlows``.
     public var maximumUnprovenFlows = 32_768
-    /// Key exchanges with strangers, a second: each costs the one thread that serves all connections as much as many packets.
+    /// Key exchanges with strangers, a second: each costs the thread that serves other connections too as much as many packets.
     public var maximumKeyExchangesPerSecond = 3_000
     /// Packets whose verdict may be pending at once, below the kernel's queue length. An eighth is for what peers without
     /// keys send, another for what the local kernel sends to them.
