@@ -43,7 +43,7 @@ extension Daemon {
             workers: parts.count, queues: queueNumbers,
             flows: .init(handshake: flows(.handshake), encrypted: flows(.encrypted), plain: flows(.plain)),
             // All have the same cache.
-            sessions: parts.first?.sessions ?? 0, counters: .sum(of: parts.map(\.counters)))
+            sessions: parts.first?.sessions ?? 0, keyLog: keyLog?.message, counters: .sum(of: parts.map(\.counters)))
     }
 
     private var queueNumbers: [Int] {

@@ -32,6 +32,7 @@ public enum DaemonError: Error, Sendable, CustomStringConvertible {
 public final class Daemon: Sendable {
     public let configuration: DaemonConfiguration
     let started = MonotonicClock.nanoseconds()
+    let keyLog: KeyLogFile?
 
     private let makeEngine: @Sendable (_ worker: Int) -> Engine
     private let steering: any Steering
@@ -42,14 +43,17 @@ public final class Daemon: Sendable {
     private let stopping = Mutex<Task<Void, Never>?>(nil)
     private let ended = Latch()
 
-    /// - Parameter makeEngine: runs on the thread of the worker of that number, which keeps the engine.
+    /// - Parameters:
+    ///   - keyLog: what the engines were given, to be told of.
+    ///   - makeEngine: runs on the thread of the worker of that number, which keeps the engine.
     public init(
-        configuration: DaemonConfiguration, steering: any Steering, logger: Logger,
+        configuration: DaemonConfiguration, steering: any Steering, logger: Logger, keyLog: KeyLogFile? = nil,
         makeEngine: @escaping @Sendable (_ worker: Int) -> Engine
     ) throws(DaemonError) {
         self.configuration = configuration
         self.steering = steering
         self.logger = logger
+        self.keyLog = keyLog
         self.makeEngine = makeEngine
         events = EventLog(logger: logger)
         var workers: [Worker] = []

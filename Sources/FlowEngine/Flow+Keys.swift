@@ -10,6 +10,7 @@ extension Flow {
         keyFacts = (secret.aead, secret.index)
         (sealer, opener) = secret.streams(crypto)
         sessionID = secret.sessionID(crypto)
+        if let keyLog = host.keyLog { secret.record(in: keyLog, crypto) }
         phase = .encrypted
         keyExchange = nil
         opening = nil

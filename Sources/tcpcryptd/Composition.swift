@@ -54,11 +54,14 @@ struct DaemonService: Service {
         let steering = FirewallSteering(
             daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
+        let keyLog = try settings.openKeyLog(logger)
         let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
-        let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) { _ in
+        let daemon = try Daemon(
+            configuration: configuration, steering: steering, logger: logger, keyLog: keyLog
+        ) { _ in
             Engine(
                 configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
-                shared: shared)
+                shared: shared, keyLog: keyLog)
         }
         control = ControlServer(path: socket, logger: logger) { request in
             await daemon.answer(request, version: ControlProtocol.productVersion)

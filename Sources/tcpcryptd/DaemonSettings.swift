@@ -28,6 +28,8 @@ struct DaemonSettings: Equatable {
     var skipInterfaces: [String] = []
     /// Flows tracked at once; connections beyond that are ordinary TCP.
     var maximumFlows = 262_144
+    /// Absolute path of the file to write keys to; nil for none.
+    var keyLog: String?
 
     /// The mark bits: of a packet that passed the daemon, of a plain connection, of an encrypted one.
     var markBits: (passed: UInt32, plain: UInt32, encrypted: UInt32) {
@@ -70,12 +72,13 @@ struct DaemonSettings: Equatable {
             "skip_interfaces", "an array of interface names, each at most 15 letters, + at the end as a wildcard",
             default: skipInterfaces, where: Self.isInterfaceName)
         maximumFlows = try reader.integer("max_flows", in: 1...16_777_216, default: maximumFlows)
+        keyLog = try reader.absolutePath("key_log")
     }
 
     /// Every key of the file.
     static let keys = [
         "teps", "aeads", "excluded_ports", "resumption", "workers", "main_queue", "syn_queue", "stranger_queue",
-        "mark_bit", "log_level", "skip_interfaces", "max_flows",
+        "mark_bit", "log_level", "skip_interfaces", "max_flows", "key_log",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.

@@ -28,6 +28,7 @@ import Testing
                 == #"{"version":"1.0","uptime_ms":12,"teps":["TCPCRYPT_ECDHE_Curve25519"],"#
                 + #""aeads":["AEAD_AES_128_GCM"],"resumption":true,"excluded_ports":[22,443],"#
                 + #""workers":1,"queues":[31850,31851,31852],"flows":{"handshake":1,"encrypted":2,"plain":3},"sessions":4,"#
+                + #""key_log":{"path":"/root/keys","lines":5,"failures":1},"#
                 + #""counters":{"packets_out":7,"public_key_operations":2}}"#)
         #expect(
             Samples.answer(.sessions).payload.text

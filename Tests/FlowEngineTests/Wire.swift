@@ -83,12 +83,14 @@ final class TestHost {
 
     init(
         seed: UInt64, shared: SharedState? = nil, crypto: any CryptoProvider = OpenSSLProvider(),
+        keyLog: (any KeyLog)? = nil,
         _ configure: (inout EngineConfiguration) -> Void = { _ in }
     ) {
         var configuration = EngineConfiguration()
         configure(&configuration)
         engine = Engine(
-            configuration: configuration, crypto: crypto, random: CountingRandom(seed), shared: shared)
+            configuration: configuration, crypto: crypto, random: CountingRandom(seed), shared: shared,
+            keyLog: keyLog)
     }
 
     func feed(_ bytes: [UInt8], _ direction: Direction, isGSO: Bool = false) {

@@ -6,26 +6,10 @@ import Testing
 @Suite struct GoldenTests {
     @Test func allAreThere() { #expect(GoldenSession.all.count == 12) }
 
-    /// Both hosts of the recorded key exchange.
-    private func exchange(_ golden: GoldenSession) throws -> (a: ConnectionSecret, b: ConnectionSecret) {
-        let tep = try #require(TEP(rawValue: golden.tep))
-        let aead = try #require(AEADAlgorithm(rawValue: golden.aead))
-        let transcript = golden.syn.hex + golden.synAck.hex
-        let host = KeyExchangeA(
-            tep: tep, aeads: golden.offered.compactMap(AEADAlgorithm.init), transcript: transcript,
-            crypto: provider, random: ScriptedRandom(golden.nonceA.hex, golden.privateA.hex))
-        #expect(host.init1 == golden.init1.hex)
-        let reply = try KeyExchangeB(
-            init1: host.init1.span, tep: tep, aeads: [aead] + AEADAlgorithm.allCases, transcript: transcript,
-            crypto: provider, random: ScriptedRandom(golden.nonceB.hex, golden.privateB.hex))
-        #expect(reply.init2 == golden.init2.hex)
-        return (try host.finish(init2: reply.init2.span), try reply.finish())
-    }
-
     /// RFC 8548 sections 3.3, 3.4, 4.1.
     @Test(arguments: GoldenSession.all)
     func keyExchange(_ golden: GoldenSession) throws {
-        let (a, b) = try exchange(golden)
+        let (a, b) = try golden.exchange()
         for end in [a, b] {
             #expect(end.secret.array == golden.prk.hex)
             #expect(end.sessionID(provider) == golden.sessionID.hex)
@@ -62,7 +46,7 @@ import Testing
     /// RFC 8548 section 3.5.
     @Test(arguments: GoldenSession.all)
     func resumption(_ golden: GoldenSession) throws {
-        let (a, b) = try exchange(golden)
+        let (a, b) = try golden.exchange()
         let chains = (
             a: a.sessionChain(provider, lookAhead: 4), b: b.sessionChain(provider, lookAhead: 4)
         )
@@ -75,7 +59,7 @@ import Testing
     /// The article JoinChains.
     @Test(arguments: GoldenSession.all)
     func join(_ golden: GoldenSession) throws {
-        let (a, b) = try exchange(golden)
+        let (a, b) = try golden.exchange()
         for expected in golden.joins {
             let chain = { (end: ConnectionSecret, local: Role) throws in
                 end.joinChain(
@@ -128,5 +112,23 @@ import Testing
         #expect(active.sessionID(provider) == expected.sessionID.hex)
         #expect(passive.sessionID(provider) == expected.sessionID.hex)
         try check(expected.frames, isA ? active : passive, isA ? passive : active)
+    }
+}
+
+extension GoldenSession {
+    /// Both hosts of the recorded key exchange.
+    func exchange() throws -> (a: ConnectionSecret, b: ConnectionSecret) {
+        let tep = try #require(TEP(rawValue: tep))
+        let aead = try #require(AEADAlgorithm(rawValue: aead))
+        let transcript = syn.hex + synAck.hex
+        let host = KeyExchangeA(
+            tep: tep, aeads: offered.compactMap(AEADAlgorithm.init), transcript: transcript,
+            crypto: provider, random: ScriptedRandom(nonceA.hex, privateA.hex))
+        #expect(host.init1 == init1.hex)
+        let reply = try KeyExchangeB(
+            init1: host.init1.span, tep: tep, aeads: [aead] + AEADAlgorithm.allCases, transcript: transcript,
+            crypto: provider, random: ScriptedRandom(nonceB.hex, privateB.hex))
+        #expect(reply.init2 == init2.hex)
+        return (try host.finish(init2: reply.init2.span), try reply.finish())
     }
 }
