@@ -20,8 +20,9 @@ enum StartError: Error, CustomStringConvertible {
 extension TcpcryptDaemon {
     func serve() async throws {
         guard geteuid() == 0 else { throw StartError.notRoot }
-        // A program or client that goes away is an error to handle, not an end.
+        // A program or client that goes away is an error to handle, not an end; so is a key log that may not grow.
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         let settings = try await DaemonSettings.load(path: config)
         var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel ?? settings.logLevel

@@ -1,3 +1,4 @@
+import ControlProtocol
 import Glibc
 import Logging
 import NetfilterQueue
@@ -110,7 +111,8 @@ import Testing
     /// In a pipe that nobody reads there is no room for all of it.
     @Test func aTornLineDoesNotSpoilTheNext() throws {
         var ends: [Int32] = [-1, -1]
-        try #require(unsafe pipe2(&ends, O_NONBLOCK | O_CLOEXEC) == 0)
+        unsafe _ = pipe(&ends)
+        for end in ends { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
         defer { close(ends[0]) }
         let log = KeyLogFile(path: file.path, file: try Descriptor(owning: ends[1], "pipe"), logger: logger)
         log.append([UInt8](repeating: 0x61, count: 1 << 20))
