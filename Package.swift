@@ -117,7 +117,8 @@ let package = Package(
         .testTarget(
             name: "FirewallTests", dependencies: ["Firewall", "NetfilterQueue", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "NetfilterQueue", "PacketWire", logging],
+            name: "DaemonCoreTests",
+            dependencies: ["DaemonCore", "FlowEngine", "NetfilterQueue", "PacketWire", logging],
             swiftSettings: house),
         .testTarget(name: "SettingsTests", dependencies: ["tcpcryptd"], swiftSettings: house),
         .testTarget(

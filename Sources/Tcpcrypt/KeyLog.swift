@@ -44,7 +44,7 @@ private struct KeyLogLine {
     init() { bytes.reserveCapacity(Self.capacity) }
 
     mutating func append(word: String) {
-        word.utf8.forEach { bytes.append($0) }
+        for byte in word.utf8 { bytes.append(byte) }
     }
 
     /// A space, and `field` in hexadecimal; a dash where it is empty.

@@ -29,8 +29,6 @@ import Testing
     }
 
     @Test func itIsMadeForItsOwnerAlone() throws {
-        let old = umask(0)
-        defer { umask(old) }
         let log = try KeyLogFile(path: file.path, logger: logger)
         #expect(file.mode == 0o600)
         log.append(Array("one\n".utf8))
