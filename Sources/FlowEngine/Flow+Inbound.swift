@@ -128,7 +128,9 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
     ) {
-        if unprovenJoin != nil { return hold(bytes, segment, arrival, &output) }
+        if awaitsProof { return hold(bytes, segment, arrival, &output) }
+        // Anybody can make it.
+        if lifeAsked != nil { return drop(arrival.metadata.id, &output) }
         let w = segment.w.lowerBound
         let k: Int
         if w < currentAckW {
@@ -147,7 +149,7 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
     ) {
-        if unprovenJoin != nil { return drop(arrival.metadata.id, &output) }
+        if awaitsProof { return drop(arrival.metadata.id, &output) }
         redeliver(arrival.now, &output)
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK

@@ -47,6 +47,7 @@ enum Samples {
         case .connections: .connections([mptcp, plain])
         case .sessions: .sessions([session])
         case .flushSessions: .flushed(1)
+        case .rekey: .rekeying(3)
         case .counters: .counters(counters)
         }
     }
