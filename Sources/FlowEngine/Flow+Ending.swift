@@ -224,7 +224,6 @@ extension Flow {
         opener = nil
         accepting = nil
         rekeyDeadline = nil
-        lifeAsked = nil
     }
 
     private func injectReset(_ keys: MPTCPKeys?, _ output: inout Output) {

@@ -96,7 +96,6 @@ extension Flow {
         guard let frame else { return nil }
         host.counters.framesOpened += 1
         receive.consecutiveFailures = 0
-        lifeAsked = nil
         receive.unsignedFINs.clear()
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)

@@ -72,21 +72,31 @@ extension Flow {
     // MARK: Life
 
     /// Answers the question of the local kernel whether the peer is alive (RFC 9293 section 3.8.4) with proof: the kernel's probe, which
-    /// anybody could answer, becomes a frame that begins a new generation. Nothing but an authenticated frame reaches the kernel then.
+    /// anybody could answer, becomes a frame that begins a new generation.
     ///
     /// - Returns: false where the packet is no such question, or the peer has signed its end and need not answer.
     func askForLife(_ k: Int, _ now: Instant, _ output: inout Output) -> Bool {
-        let isIdle = send.nextK == send.acknowledgedK && send.backlog.isEmpty && send.room > 0
-        guard k < send.acknowledgedK, isIdle, opener != nil, send.finK == nil, receive.signedEndW == nil else {
+        guard k < send.acknowledgedK, isQuiet, send.room > 0, opener != nil, send.finK == nil, receive.signedEndW == nil
+        else {
             return false
         }
-        if initiateRekeying(now, &output) {
-            lifeAsked = now
-        } else if let owned = send.engineOwned.first, owned.upperBound <= send.dataEndW {
+        asksForLife = true
+        if !initiateRekeying(now, &output), let owned = send.engineOwned.first, owned.upperBound <= send.dataEndW {
             let w = max(owned.lowerBound, send.retransmittableW)..<owned.upperBound
             injectOwn(w, flags: [.ack, .psh], options: ownOptions(now: now), &output)
         }
         return true
+    }
+
+    private var isQuiet: Bool { send.nextK == send.acknowledgedK && send.backlog.isEmpty }
+
+    /// Whether an acknowledgement says nothing but that somebody is there, who may be anybody: a kernel that asks for life is not shown it.
+    ///
+    /// MPTCP options may be news, and a kernel that waits for a larger window has to see it.
+    func isMereSignOfLife(_ options: borrowing TCPOptions, _ acknowledged: Int) -> Bool {
+        guard asksForLife, isQuiet, receive.signedEndW == nil, !options.contains(TCPOptionKind.mptcp) else { return false }
+        return send.map.k(acknowledgedBy: acknowledged) <= header.toldAcknowledgedK
+            && header.toldEdge.k - send.nextK >= 2 * header.wireMSS
     }
 }
 

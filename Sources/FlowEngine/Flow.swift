@@ -163,8 +163,8 @@ final class Flow {
     /// When keys that were used have to be replaced, and where both directions were when that was looked at last.
     var rekeyDeadline: Instant?
     var rekeyedAt: StreamPlace? = StreamPlace(sent: 0, received: 0)
-    /// Since when the local kernel waits to hear that the peer is alive.
-    var lifeAsked: Instant?
+    /// The local kernel wants to know from time to time whether the peer is alive.
+    var asksForLife = false
     /// How far the incomplete frame had come when its timer was set.
     var progressW = 0
     /// When pieces of a frame were last acknowledged before it was whole.
@@ -251,6 +251,8 @@ struct HeaderMemory {
     var remoteWindow: UInt16 = 0
     /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
     var toldEdge = (w: 0, k: 0)
+    /// How much the kernel knows to be acknowledged, in K.
+    var toldAcknowledgedK = 0
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0

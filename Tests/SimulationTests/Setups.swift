@@ -49,7 +49,9 @@ extension Simulation.Side {
         side.engine.maximumFrameData = random.pick([14_000, 14_000, 14_000, 1000, 4000, 65_000])
         // Chosen by what was drawn already: the seeds that are known keep their runs.
         if side.kernel.sendBuffer % 3 == 0 { side.engine.mostBytesUnderKey = UInt64(side.kernel.sendBuffer / 16) }
-        if side.kernel.receiveBuffer % 3 == 0 { side.engine.oldestKeyMilliseconds = Int64(side.kernel.receiveBuffer % 500 + 20) }
+        if side.kernel.receiveBuffer % 3 == 0 {
+            side.engine.oldestKeyMilliseconds = Int64(side.kernel.receiveBuffer % 500 + 20)
+        }
         return side
     }
 }
