@@ -167,7 +167,7 @@ public final class Daemon: Sendable {
     /// - Parameter body: answers a part of it, and moves the place.
     func askInPieces<Answer: Sendable>(
         ofAll isOfAll: Bool = true,
-        _ body: @escaping @Sendable (borrowing Engine, Instant, inout ReportPlace) -> Answer
+        _ body: @escaping @Sendable (inout Engine, Instant, inout ReportPlace) -> Answer
     ) async throws -> [Answer] {
         try await withThrowingTaskGroup(of: [Answer].self) { group in
             for worker in workers.prefix(isOfAll ? workers.count : 1) {
@@ -177,7 +177,7 @@ public final class Daemon: Sendable {
                     while !place.isEnd {
                         let (from, answer) = try await worker.ask { [place] loop in
                             var next = place
-                            let answer = body(loop.engine, loop.time, &next)
+                            let answer = body(&loop.engine, loop.time, &next)
                             return (next, answer)
                         }
                         place = from

@@ -244,6 +244,9 @@ public struct SubflowReport: Sendable, Hashable {
     /// The RFC 8548 section 3.4 session ID, empty until known.
     public var sessionID: [UInt8]
     public var secretIndex: Int?
+    /// The generation numbers of RFC 8548 section 3.8.
+    public var localGeneration: Int?
+    public var remoteGeneration: Int?
     public var plainBytesIn: UInt64
     public var plainBytesOut: UInt64
     public var wireBytesIn: UInt64
@@ -282,6 +285,8 @@ public struct EngineCounters: Sendable, Hashable {
     public var framesSealed: UInt64 = 0
     public var framesOpened: UInt64 = 0
     public var publicKeyOperations: UInt64 = 0
+    /// Generations of keys that this end began, or followed the peer in.
+    public var rekeys: UInt64 = 0
     /// Messages of strangers that had to come again.
     public var keyExchangesPutOff: UInt64 = 0
     public var freshHandshakes: UInt64 = 0

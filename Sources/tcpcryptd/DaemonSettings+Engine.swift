@@ -9,6 +9,8 @@ extension DaemonSettings {
         configuration.excludedPorts = Set(excludedPorts)
         configuration.resumption = resumption
         configuration.maximumFlows = maximumFlows
+        configuration.mostBytesUnderKey = UInt64(clamping: rekeyBytes)
+        configuration.oldestKeyMilliseconds = Int64(clamping: rekeySeconds) * 1_000
         return configuration
     }
 }
