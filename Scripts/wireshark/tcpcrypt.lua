@@ -1,17 +1,16 @@
--- TCP-ENO (RFC 8547) and tcpcrypt (RFC 8548) for Wireshark and tshark, 4.0 or later. With a key log of tcpcryptd (key_log in
+-- TCP-ENO (RFC 8547) and tcpcrypt (RFC 8548) for Wireshark and tshark, written for 4.0. With a key log of tcpcryptd (key_log in
 -- tcpcryptd.conf(5)) it shows the plaintext, and hands it on to the dissector of the port.
 --
 --   tshark -X lua_script:tcpcrypt.lua -o tcpcrypt.keylog_file:FILE -o tcp.reassemble_out_of_order:TRUE -r CAPTURE
 --
 -- The second -o matters where segments were lost or reordered. A capture that begins behind the handshake has nothing that tells
--- tcpcrypt from other TCP; `-d tcp.port==PORT,tcpcrypt` says so, and shows the frames.
+-- tcpcrypt from other TCP; `-d tcp.port==PORT,tcpcrypt` says so, and shows the frames. With -2, tshark needs a filter (-Y or -R).
 --
 -- The algorithms are OpenSSL's, through Debian's lua-luaossl. Without it nothing is decrypted. It cannot take associated data, so
 -- the tags of frames are not verified: what is shown would be the plaintext if the frame is authentic.
 
 local folder = debug.getinfo(1, "S").source:match("^@(.*[/\\])")
 local keys_of_log = dofile(folder .. "tcpcrypt_keys.lua")
-local make_eno = dofile(folder .. "tcpcrypt_eno.lua")
 
 local tcpcrypt = Proto("tcpcrypt", "tcpcrypt")
 
@@ -373,10 +372,11 @@ end)
 
 function tcpcrypt.init()
     conversations = {}
-    keys_of_log.load(tcpcrypt.prefs.keylog_file)
+    keys_of_log.read(tcpcrypt.prefs.keylog_file)
 end
 
-function tcpcrypt.prefs_changed() keys_of_log.load(tcpcrypt.prefs.keylog_file) end
+function tcpcrypt.prefs_changed() keys_of_log.read(tcpcrypt.prefs.keylog_file) end
 
-DissectorTable.get("tcp.option"):add(69, make_eno(note_syn))
+local eno = assert(loadfile(folder .. "tcpcrypt_eno.lua"))(note_syn)
+DissectorTable.get("tcp.option"):add(69, eno)
 ports:add_for_decode_as(tcpcrypt)

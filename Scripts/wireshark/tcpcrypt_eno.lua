@@ -1,4 +1,9 @@
--- The TCP option of TCP-ENO (RFC 8547 section 4), with the suboptions of tcpcrypt (RFC 8548 section 3.5). Loaded by tcpcrypt.lua.
+-- The TCP option of TCP-ENO (RFC 8547 section 4), with the suboptions of tcpcrypt (RFC 8548 section 3.5). Loaded by tcpcrypt.lua,
+-- with a function that is told of each SYN-form option: packet and suboptions, by TEP, with the half and nonce of those that resume.
+
+local note_syn = ...
+-- From a folder of plugins Wireshark loads every file by itself, too.
+if not note_syn then return end
 
 local eno = Proto("eno", "TCP Encryption Negotiation Option")
 
@@ -33,8 +38,6 @@ local function is_syn()
     local all = { tcp_syn() }
     return #all > 0 and all[#all].value
 end
-
-local note_syn
 
 local function dissect_suboption(tvb, at, count, tree, suboptions)
     local byte = tvb(at, 1):uint()
@@ -98,8 +101,4 @@ function eno.dissector(tvb, pinfo, tree)
     return length
 end
 
--- `note` is told of each SYN-form option: packet and suboptions, by TEP, with the half and nonce of those that resume.
-return function(note)
-    note_syn = note
-    return eno
-end
+return eno

@@ -2,7 +2,8 @@
 
 local has_openssl, cipher = pcall(require, "openssl.cipher")
 local has_kdf, kdf = pcall(require, "openssl.kdf")
-local bxor = bit.bxor
+-- Lua 5.2 has no operator for it, later ones no library.
+local bxor = bit and bit.bxor or load("return function(a, b) return a ~ b end")()
 
 local aeads = {
     [0x01] = { name = "aes-128-gcm", key = 16 }, [0x02] = { name = "aes-256-gcm", key = 32 },
@@ -13,7 +14,7 @@ local function binary(hex) return (hex:gsub("%x%x", function(digits) return stri
 
 local keylog
 
-local function load(path)
+local function read(path)
     keylog = { fresh = {}, resumed = {}, path = path }
     if path == "" then
         keylog.problem = "no key log is named (preference tcpcrypt.keylog_file)"
@@ -85,7 +86,7 @@ local function find(conversation)
     if not is_named(conversation) then return nil, "no keys: the handshake is not in the capture" end
     local keys = look_up(conversation)
     if not keys and has_grown() then
-        load(keylog.path)
+        read(keylog.path)
         keys = look_up(conversation)
     end
     conversation.keys = keys
@@ -127,4 +128,4 @@ local function decrypt(keys, role, generation, offset, ciphertext)
     return cipher.new(keys.aead.name):decrypt(key.key, nonce(key.randomizer, offset)):update(ciphertext)
 end
 
-return { load = load, find = find, decrypt = decrypt }
+return { read = read, find = find, decrypt = decrypt }
