@@ -68,6 +68,7 @@ let package = Package(
             name: "tcpcryptd",
             dependencies: [
                 "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "Tcpcrypt", "ControlProtocol",
+                "NetfilterQueue",
                 arguments, logging, system,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

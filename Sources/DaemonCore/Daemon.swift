@@ -35,6 +35,7 @@ public final class Daemon: Sendable {
     let keyLog: KeyLogFile?
 
     private let makeEngine: @Sendable (_ worker: Int) -> Engine
+    private let renewRandomness: @Sendable () -> Void
     private let steering: any Steering
     private let logger: Logger
     private let events: EventLog
@@ -46,15 +47,18 @@ public final class Daemon: Sendable {
     /// - Parameters:
     ///   - keyLog: what the engines were given, to be told of.
     ///   - makeEngine: runs on the thread of the worker of that number, which keeps the engine.
+    ///   - renewRandomness: has this process draw from another stream than copies of it.
     public init(
         configuration: DaemonConfiguration, steering: any Steering, logger: Logger, keyLog: KeyLogFile? = nil,
-        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine
+        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine,
+        renewRandomness: @escaping @Sendable () -> Void = {}
     ) throws(DaemonError) {
         self.configuration = configuration
         self.steering = steering
         self.logger = logger
         self.keyLog = keyLog
         self.makeEngine = makeEngine
+        self.renewRandomness = renewRandomness
         events = EventLog(logger: logger)
         var workers: [Worker] = []
         for index in 0..<max(1, configuration.workers) { workers.append(try Worker(index: index, logger: logger)) }
@@ -134,8 +138,13 @@ public final class Daemon: Sendable {
 
     /// Compares flows and sockets every ten seconds; ends when its task is cancelled or a loop is gone.
     public func keepHouse() async {
+        var bootID = BootID.current
         while (try? await Task.sleep(for: .seconds(10))) != nil {
             do {
+                if let now = BootID.current, now != bootID {
+                    bootID = now
+                    try await askAll { loop in loop.disownSecrets() }
+                }
                 let sockets = try Self.survey().tuples
                 try await askAll { loop in loop.reconcile(sockets) }
             } catch DaemonError.stopped {
@@ -220,7 +229,8 @@ public final class Daemon: Sendable {
                 kernel: kernel, journal: journal, events: events, marks: configuration.marks)
             return PacketLoop(
                 share: WorkerShare(worker: worker, workers: workers.count), engine: makeEngine(worker),
-                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox)
+                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox,
+                machine: try MachineWatch(clockPath: configuration.machineClock), renewRandomness: renewRandomness)
         } catch let error as QueueError {
             throw .queue(error)
         } catch let error as SystemCallError {

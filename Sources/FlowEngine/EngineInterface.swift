@@ -230,6 +230,10 @@ public enum AbortReason: String, Sendable, Hashable {
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"
     case shutdown = "daemon stopped"
+    case machineCopied = "machine restored from a snapshot"
+
+    /// Whether all connections end for it.
+    public var isOfAll: Bool { self == .shutdown || self == .machineCopied }
 }
 
 public struct SubflowReport: Sendable, Hashable {

@@ -194,12 +194,12 @@ extension Flow {
         output.actions.append(.log(.aborted(tuple, reason)))
         var keys: MPTCPKeys?
         if let mptcp {
-            host.locked { keys = reason == .shutdown || mptcp.subflows <= 1 ? mptcp.keys : nil }
+            host.locked { keys = reason.isOfAll || mptcp.subflows <= 1 ? mptcp.keys : nil }
         }
         closingKeys = keys
         injectReset(keys, &output)
         if let keys { injectFastClose(keys, &output) }
-        if keys == nil || reason != .shutdown { output.actions.append(.destroySocket(tuple)) }
+        if keys == nil || !reason.isOfAll { output.actions.append(.destroySocket(tuple)) }
         dropHeld(&output)
         phase = .aborted
         forgetKeys()

@@ -94,7 +94,9 @@ extension Flow {
     ///
     /// MPTCP options may be news, and a kernel that waits for a larger window has to see it.
     func isMereSignOfLife(_ options: borrowing TCPOptions, _ acknowledged: Int) -> Bool {
-        guard asksForLife, isQuiet, receive.signedEndW == nil, !options.contains(TCPOptionKind.mptcp) else { return false }
+        guard asksForLife, isQuiet, receive.signedEndW == nil, !options.contains(TCPOptionKind.mptcp) else {
+            return false
+        }
         return send.map.k(acknowledgedBy: acknowledged) <= header.toldAcknowledgedK
             && header.toldEdge.k - send.nextK >= 2 * header.wireMSS
     }

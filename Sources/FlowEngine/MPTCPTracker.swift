@@ -112,6 +112,15 @@ struct MPTCPTracker {
         }
     }
 
+    /// No connection is joined any more.
+    func eraseChains() {
+        for connection in byLocalToken.values {
+            connection.openingChain = nil
+            connection.acceptingChain = nil
+            connection.sessionChain = nil
+        }
+    }
+
     mutating func forget(_ connection: MPTCPConnection) {
         if let token = connection.localToken, byLocalToken[token] === connection { byLocalToken[token] = nil }
         guard let token = connection.remoteToken else { return }

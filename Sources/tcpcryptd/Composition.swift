@@ -4,6 +4,7 @@ import DaemonCore
 import FlowEngine
 import Glibc
 import Logging
+import NetfilterQueue
 import OpenSSLProvider
 import ServiceLifecycle
 import UnixSignals
@@ -26,6 +27,9 @@ extension TcpcryptDaemon {
         let settings = try await DaemonSettings.load(path: config)
         var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel ?? settings.logLevel
+        for failure in ProcessMemory.protect() {
+            logger.warning("secrets may leave memory: \(failure)")
+        }
         let service = try DaemonService(
             settings: settings, socket: control, logger: logger)
         // What the group logs at lower levels is about its own workings.
@@ -58,12 +62,12 @@ struct DaemonService: Service {
         let keyLog = try settings.openKeyLog(logger)
         let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
         let daemon = try Daemon(
-            configuration: configuration, steering: steering, logger: logger, keyLog: keyLog
-        ) { _ in
-            Engine(
-                configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
-                shared: shared, keyLog: keyLog)
-        }
+            configuration: configuration, steering: steering, logger: logger, keyLog: keyLog,
+            makeEngine: { _ in
+                Engine(
+                    configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
+                    shared: shared, keyLog: keyLog)
+            }, renewRandomness: { SystemRandom.renew() })
         control = ControlServer(path: socket, logger: logger) { request in
             await daemon.answer(request, version: ControlProtocol.productVersion)
         }
