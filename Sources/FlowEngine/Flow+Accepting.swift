@@ -126,13 +126,18 @@ extension Flow {
             guard self.host.configuration.resumption,
                 let found = self.host.sessions.find(half, tep: tep, now: now.milliseconds)
             else { return nil }
-            return ResumptionMatch(chain: found.chain, entry: found.entry, nonce: self.host.random.bytes(nonceCount))
+            return ResumptionMatch(chain: found.chain, entry: found.entry, nonce: self.acceptorsNonce(nonceCount))
         }
         if case .success(.fresh) = outcome, !host.keyExchanges.hasRoom(now) {
             _ = becomePlain(.busy, &output)
         } else if let failure = accept(outcome, packet, remoteOffer) {
             _ = becomePlain(failure, &output)
         }
+    }
+
+    /// As long as is wanted and fits, but never so short that it may come again: several attempts may name one secret until it is spent.
+    private func acceptorsNonce(_ room: Int) -> [UInt8] {
+        host.random.bytes(min(room, max(host.configuration.resumptionNonce, Accepting.shortestNonce)))
     }
 
     private func judgeJoin(
@@ -150,7 +155,7 @@ extension Flow {
         let outcome = answer(options, teps: host.configuration.teps) { half, tep, _ in
             guard tep == chain.tep, let entry = chain.find(half) else { return nil }
             return ResumptionMatch(
-                chain: chain, entry: entry, nonce: self.host.random.bytes(Accepting.nonceCountJoin))
+                chain: chain, entry: entry, nonce: self.acceptorsNonce(Accepting.nonceCountJoin))
         }
         if accept(outcome, packet, remoteOffer) != nil {
             return refuseJoin(options.contains(ENO.optionKind) ? .badProof : .noProof, &output)
@@ -361,7 +366,9 @@ extension Flow {
 
 extension Accepting {
     static let nonceCountCapable = 6
+    /// The random numbers of MP_JOIN count as well.
     static let nonceCountJoin = 2
+    static let shortestNonce = 4
 
     var isResumed: Bool {
         if case .resumed = answer { true } else { false }

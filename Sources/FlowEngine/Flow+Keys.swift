@@ -18,6 +18,7 @@ extension Flow {
             let chain = secret.sessionChain(crypto, lookAhead: SharedState.sessionLookAhead)
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
+            if isOpener { host.sessions.noteSuccess(of: chain, at: tuple.remote) }
         }
         becomeProven()
         countOrigin()
@@ -111,7 +112,12 @@ extension Flow {
         becomeProven()
         host.counters.joins += 1
         output.actions.append(.log(.encrypted(tuple, .join)))
-        if let chain = mptcp?.sessionChain { host.sessions.learn(tuple.remote.address, for: chain) }
+        guard let chain = mptcp?.sessionChain else { return }
+        if isOpener {
+            host.sessions.noteSuccess(of: chain, at: tuple.remote)
+        } else {
+            host.sessions.learn(tuple.remote.address, for: chain)
+        }
     }
 
     /// Notes the keys that an option of the handshake shows (RFC 8684 section 3.1).

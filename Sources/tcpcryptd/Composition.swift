@@ -54,7 +54,7 @@ struct DaemonService: Service {
         let steering = FirewallSteering(
             daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
-        let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
+        let shared = SharedState(configuration.engine, crypto: OpenSSLProvider(), lock: WorkerLock())
         let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) { _ in
             Engine(
                 configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),

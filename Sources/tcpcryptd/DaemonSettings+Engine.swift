@@ -8,6 +8,9 @@ extension DaemonSettings {
         configuration.aeads = aeads
         configuration.excludedPorts = Set(excludedPorts)
         configuration.resumption = resumption
+        configuration.sessionLifetime = sessionLifetime
+        configuration.maximumSessions = maximumSessions
+        configuration.resumptionNonce = resumptionNonce
         configuration.maximumFlows = maximumFlows
         return configuration
     }

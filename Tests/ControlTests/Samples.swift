@@ -40,6 +40,10 @@ enum Samples {
         resumption: true, excludedPorts: [22, 443], workers: 1, queues: [31850, 31851, 31852],
         flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4, counters: counters)
 
+    static let requests: [ControlRequest] = [
+        .status, .connections, .sessions, .flushSessions(), .flushSessions(peer: "10.0.0.0/8"), .counters,
+    ]
+
     /// What a daemon with these samples answers.
     static func answer(_ request: ControlRequest) -> ControlResponse {
         switch request {
