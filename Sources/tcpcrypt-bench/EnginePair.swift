@@ -113,10 +113,12 @@ final class EnginePair {
     private static let service = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
 
     init(
-        resumption: Bool, crypto: any CryptoProvider = OpenSSLProvider(), sessions: Int = EngineConfiguration().maximumSessions
+        resumption: Bool, crypto: any CryptoProvider = OpenSSLProvider(),
+        sessions: Int = EngineConfiguration().maximumSessions
     ) {
         var configuration = EngineConfiguration()
         configuration.resumption = resumption
+        configuration.maximumSessions = sessions
         configuration.maximumKeyExchangesPerSecond = 1_000_000
         client = Side(configuration, crypto)
         server = Side(configuration, crypto)

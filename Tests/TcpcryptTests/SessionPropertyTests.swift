@@ -147,7 +147,8 @@ private final class SessionWorld {
 
     /// The peer has the session, has neither spent nor proposed the secret, and is not too far behind.
     private func canBeFound(_ attempt: Attempt) -> Bool {
-        guard let peer = other[ObjectIdentifier(attempt.chain)], attempt.acceptor.chains.contains(ObjectIdentifier(peer))
+        guard let peer = other[ObjectIdentifier(attempt.chain)],
+            attempt.acceptor.chains.contains(ObjectIdentifier(peer))
         else { return false }
         return !granted.contains(attempt.entry.id)
             && !proposed.contains(Name(id: attempt.entry.id, role: peer.role))
