@@ -2,7 +2,8 @@
 
 join ADDRESS PORT TOKEN [HOW]     an MP_JOIN SYN; prints what came back: joined (a SYN-ACK that joins), syn-ack, rst or silence.
                                   HOW: twice (another join option before it), after-syn (an ordinary SYN with the same
-                                  numbers, and its reset, before it)
+                                  numbers, and its reset, before it), proof=HEX (with these contents of an ENO option, and
+                                  with a third ACK, but no frame)
 forge PCAP SOURCE DESTINATION KIND [COUNT]   into the newest flow between the two addresses that a capture shows:
                                   fin, rst, rst-ack, frame, random, old, ahead, ack (five in a second)
 handshake ADDRESS PORT CASE       TCP with ENO by hand, then a hostile key exchange message; prints what came back
@@ -113,8 +114,15 @@ def join(address, port, token, how=""):
         raw.answer(sport)
         raw.send(src, address, segment(src, address, sport, port, seq + 1, 0, RST))
         time.sleep(0.2)
+    elif how.startswith("proof="):
+        proof = bytes.fromhex(how[6:])
+        options += struct.pack("!BB", 69, len(proof) + 2) + proof
     raw.send(src, address, segment(src, address, sport, port, seq, 0, SYN, options))
-    print(name_of(raw.answer(sport)))
+    answer = raw.answer(sport)
+    print(name_of(answer))
+    if how.startswith("proof=") and answer is not None:
+        last = struct.pack("!BBBB", 30, 24, 0x10, 9) + os.urandom(20) + b"\x45\x02"
+        raw.send(src, address, segment(src, address, sport, port, seq + 1, answer[1] + 1, ACK, last))
 
 
 def forge(path, src, dst, kind, count):

@@ -19,7 +19,15 @@ extension Daemon {
                     engine.sessions(now: now, from: &place)
                 }
                 return .sessions(SessionReport.merged(Array(reports.joined())).map(SessionMessage.init))
-            case .flushSessions: return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .flushSessions(nil): return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .flushSessions(let peer?):
+                guard let prefix = IPPrefix(peer) else {
+                    return .error("\"\(peer)\" is no address and no prefix such as 192.0.2.0/24 or 2001:db8::/32")
+                }
+                let counts = try await askInPieces(ofAll: false) { engine, _, place in
+                    engine.flushSessions(peersIn: prefix, from: &place)
+                }
+                return .flushed(counts.reduce(0, +))
             case .rekey:
                 let counts = try await askInPieces { engine, now, place in engine.rekey(now: now, from: &place) }
                 return .rekeying(counts.reduce(0, +))

@@ -30,7 +30,7 @@ public struct Engine: ~Copyable {
     ) {
         host = Host(
             configuration: configuration, crypto: crypto, random: random, keyLog: keyLog,
-            shared: shared ?? SharedState(crypto: crypto))
+            shared: shared ?? SharedState(configuration, crypto: crypto))
         unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
         finished = FinishedFlows(limit: configuration.maximumFlows / 4)
     }

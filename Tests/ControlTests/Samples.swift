@@ -43,6 +43,10 @@ enum Samples {
         flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4,
         keyLog: .init(path: "/root/keys", lines: 5, failures: 1), counters: counters)
 
+    static let requests: [ControlRequest] = [
+        .status, .connections, .sessions, .flushSessions(), .flushSessions(peer: "10.0.0.0/8"), .counters,
+    ]
+
     /// What a daemon with these samples answers.
     static func answer(_ request: ControlRequest) -> ControlResponse {
         switch request {
