@@ -45,6 +45,7 @@ struct Tcpcryptctl: AsyncParsableCommand {
         case .connections: .connections
         case .sessions: .sessions
         case .flushSessions: .flushSessions(peer: peer)
+        case .rekey: .rekey
         case .counters: .counters
         }
     }
