@@ -53,8 +53,10 @@ extension Flow {
         }
         removalDeadline = removalDeadline ?? arrival.now.adding(milliseconds: FlowTime.halfOpen)
         switch phase {
-        case .plain, .observing:
-            passSYN(bytes, options, arrival, &output)
+        case .plain:
+            output.actions.append(.accept(arrival.metadata.id, .plain))
+        case .observing:
+            output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .aborted:
             if isJoin { host.refuse(arrival, &output) }
             drop(arrival.metadata.id, &output)
@@ -68,19 +70,6 @@ extension Flow {
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
-    }
-
-    /// A SYN of a connection that is plain. What came along with ENO was said in the language of a TEP that it did not become: it is
-    /// discarded, and not acknowledged (RFC 8547 section 4.7).
-    private func passSYN(
-        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
-    ) {
-        let mark: FlowMark = phase == .plain ? .plain : .undecided
-        guard options.contains(ENO.optionKind), !arrival.packet.payload.isEmpty else {
-            return output.actions.append(.accept(arrival.metadata.id, mark))
-        }
-        let range = rewrite(arrival.packet, options: options, template: bytes, &output)
-        output.actions.append(.replace(arrival.metadata.id, range, mark))
     }
 
     /// Whether this joins a connection that has no keys yet, by a path faster than that of the key exchange. Its sender tries again.

@@ -128,12 +128,11 @@ import Testing
         }
     }
 
-    /// The data of a SYN with ENO is for a TEP that defines it, and ours do not: it is discarded, whatever becomes of the offer.
-    @Test(arguments: [[69, 3, 0x23], [69, 3, 0x7f], [69, 2], [69, 4, 0x80, 0x23]] as [[UInt8]])
-    func dataOfASYNWithENOIsDiscarded(_ offer: [UInt8]) {
+    /// The data of a SYN with ENO is for a TEP that defines it, and ours do not: it is discarded.
+    @Test func dataOfASYNWithENOIsDiscarded() {
         let host = TestHost(seed: 1)
         let peer = HandMade(host)
-        host.arrive(peer.here, peer.there, 1000, 0, .syn, mss + offer, [1, 2, 3])
+        host.arrive(peer.here, peer.there, 1000, 0, .syn, mss + [69, 3, 0x23], [1, 2, 3])
         #expect(host.takeKernel().map(\.payload) == [[]])
         // Without ENO it is the business of both kernels.
         let other = HandMade(host, port: 8)
