@@ -140,6 +140,33 @@ import Testing
         #expect(host.takeKernel().map(\.payload) == [[1, 2, 3]])
     }
 
+    // MARK: Options altered on the way
+
+    /// Ends that saw different options have different keys: nothing is delivered, and both see errors (RFC 8547 section 4.8).
+    @Test(arguments: [[69, 4, 0x20, 0x23], [69, 4, 0x02, 0x23], [69, 5, 0x1c, 0x23, 0x21]] as [[UInt8]])
+    func alteredOptionsPreventAConnection(_ altered: [UInt8]) {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, mss)
+        #expect(pair.client.takeSeen().map(options) == [[[69, 3, 0x23]]])
+        pair.server.arrive(pair.a, pair.b, 1000, 0, .syn, mss + altered)
+        pair.serverSends(5000, 1001, [.syn, .ack], mss)
+        pair.settle()
+        pair.clientSends(1001, 5001, .ack)
+        pair.settle()
+        #expect(pair.clientReport?.state == .encrypted && pair.clientReport?.sessionID != pair.serverReport?.sessionID)
+        _ = pair.server.takeKernel()
+        pair.clientSends(1001, 5001, [.ack, .psh], [], [1, 2, 3])
+        pair.clientSends(1004, 5001, [.ack, .fin])
+        for _ in 0..<20 {
+            pair.settle()
+            pair.clientSends(1001, 5001, [.ack, .psh], [], [1, 2, 3])
+            pair.client.advance(milliseconds: 1_000)
+            pair.server.advance(milliseconds: 1_000)
+        }
+        #expect(pair.server.takeKernel().allSatisfy { $0.payload.isEmpty && !$0.packet.flags.contains(.fin) })
+        #expect(pair.server.actions.contains(.log(.aborted(FlowTuple(local: pair.b, remote: pair.a), .authentication))))
+    }
+
     // MARK: Key exchange
 
     /// RFC 8548 section 3.3: the segment with the last byte of Init1 or Init2 has PSH.
@@ -184,6 +211,20 @@ import Testing
         #expect(receiver.actions.contains(.destroySocket(tuple)))
         #expect(receiver.takeSeen().last?.packet.flags.contains(.rst) == true)
         #expect(receiver.takeKernel().allSatisfy { !$0.packet.flags.contains(.fin) && $0.payload.isEmpty })
+    }
+
+    /// A rekeyed frame wants one back, unless the answering end has sent its FIN (RFC 8548 section 3.8).
+    @Test(arguments: [false, true]) func rekeyingIsAnsweredUntilTheFIN(hasEnded: Bool) {
+        let peer = HandMade(TestHost(seed: 1))
+        peer.open()
+        peer.host.leave(peer.there, peer.here, 5001, 1001, hasEnded ? [.ack, .fin] : .ack)
+        _ = peer.host.takeWire()
+        let sequence = peer.seq
+        peer.send(peer.frame([1], rekey: true), at: sequence)
+        let answers = peer.host.takeSeen().filter { !$0.payload.isEmpty }
+        #expect(answers.map { $0.payload[0] } == (hasEnded ? [] : [1]))
+        #expect(peer.host.takeKernel().flatMap(\.payload) == [1])
+        #expect(peer.host.engine.connections().first?.subflows.first?.state == .encrypted)
     }
 
     private func spoil(_ message: [UInt8], _ reason: AbortReason) -> [UInt8] {
