@@ -117,7 +117,9 @@ import Testing
     /// Neither data nor a Fast Open cookie goes with ENO; a question for a cookie does.
     @Test func aSYNWithDataOrACookieHasNoOption() {
         let cookie: [UInt8] = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8]
-        for (fastOpen, data, hasENO) in [(cookie, [7], false), (cookie, [], false), ([], [7], false), ([34, 2], [], true)]
+        for (fastOpen, data, hasENO) in [
+            (cookie, [7], false), (cookie, [], false), ([], [7], false), ([34, 2], [], true),
+        ]
             as [([UInt8], [UInt8], Bool)]
         {
             let pair = Pair()

@@ -39,7 +39,8 @@ struct TestSegment {
         packet.write(
             TCPHeader(
                 sequence: SequenceNumber(sequence), acknowledgment: SequenceNumber(acknowledgment), flags: flags,
-                window: window, urgentPointer: urgentPointer), options: parsed, template: template.span, checksum: .full, into: &target)
+                window: window, urgentPointer: urgentPointer), options: parsed, template: template.span,
+            checksum: .full, into: &target)
         return output
     }
 }
