@@ -9,7 +9,7 @@ extension Flow {
     /// acknowledges then is the FIN that the peer has sent with that frame.
     func missingFINDue(_ now: Instant, _ output: inout Output) {
         finDeadline = nil
-        guard phase == .encrypted, !isReset, unprovenJoin == nil, receive.finK == nil,
+        guard phase == .encrypted, !isReset, !awaitsProof, receive.finK == nil,
             receive.signedEndW == receive.nextW
         else { return }
         let fields = TCPHeader(
