@@ -67,8 +67,8 @@ let package = Package(
         .executableTarget(
             name: "tcpcryptd",
             dependencies: [
-                "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "Tcpcrypt", "ControlProtocol",
-                arguments, logging, system,
+                "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "PacketWire", "Tcpcrypt",
+                "ControlProtocol", arguments, logging, system,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

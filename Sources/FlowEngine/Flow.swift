@@ -41,8 +41,14 @@ final class Flow {
     let id: FlowID
     var tuple: FlowTuple { id.tuple }
     let isOpener: Bool
+    /// What is wanted of it, unless it is a join.
+    let policy: Policy
     var phase: Phase
     var reason: FallbackReason?
+    /// It would have been ordinary TCP, and its policy forbids that.
+    var isRefused = false
+    /// The local kernel may have it half-open without knowing that it must not go on in clear.
+    var isNeverPlain = false
 
     /// Those of the MPTCP connection that was ended with it.
     var closingKeys: MPTCPKeys?
@@ -55,6 +61,8 @@ final class Flow {
 
     // MARK: Negotiation and keys
 
+    /// Bit a of the peer's SYN or SYN-ACK, unless it is a join.
+    var peerIsApplicationAware: Bool?
     var opening: Opening?
     var accepting: Accepting?
     var origin: Origin?
@@ -183,6 +191,8 @@ final class Flow {
         self.host = host
         self.id = id
         self.isOpener = isOpener
+        let port = isOpener ? id.tuple.remote.port : id.tuple.local.port
+        policy = host.configuration.policy(peer: id.tuple.remote.address, port: port)
         phase = isOpener ? .opening : .accepting
         handshakeStarted = now
         lastActivity = now

@@ -1,4 +1,5 @@
 import DaemonCore
+import FlowEngine
 import Logging
 import Tcpcrypt
 
@@ -13,6 +14,8 @@ struct DaemonSettings: Equatable {
     var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of connections left alone (never of joins): services that encrypt by themselves.
     var excludedPorts: [UInt16] = [22, 443, 465, 636, 853, 989, 990, 992, 993, 994, 995, 8443]
+    /// What is wanted of which connections; the first that matches counts, and comes before the excluded ports.
+    var policies: [PolicyRule] = []
     /// Whether sessions are cached and resumed.
     var resumption = true
     /// Threads that share the packets.
@@ -48,6 +51,7 @@ struct DaemonSettings: Equatable {
         if aeads.isEmpty { throw reader.bad("aeads", "an array of at least one name") }
         let ports = try reader.integers("excluded_ports", in: 1...65_535, default: excludedPorts.map { Int($0) })
         excludedPorts = Set(ports.map { UInt16(clamping: $0) }).sorted()
+        policies = try reader.policies("policies")
         resumption = try reader.bool("resumption", default: resumption)
         mainQueue = UInt16(clamping: try reader.integer("main_queue", in: 0...65_535, default: Int(mainQueue)))
         synQueue = UInt16(clamping: try reader.integer("syn_queue", in: 0...65_535, default: Int(synQueue)))
@@ -74,7 +78,8 @@ struct DaemonSettings: Equatable {
 
     /// Every key of the file.
     static let keys = [
-        "teps", "aeads", "excluded_ports", "resumption", "workers", "main_queue", "syn_queue", "stranger_queue",
+        "teps", "aeads", "excluded_ports", "policies", "resumption", "workers", "main_queue", "syn_queue",
+        "stranger_queue",
         "mark_bit", "log_level", "skip_interfaces", "max_flows",
     ]
 

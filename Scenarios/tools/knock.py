@@ -1,0 +1,45 @@
+"""knock.py ADDRESS PORT [--mptcp] [--fastopen] [--wait SECONDS]: asks for /file over HTTP once; prints what came of it and the milliseconds it
+took, as in `ECONNREFUSED 1` or `200 12`. knock.py --serve PORT: a server for --fastopen, which answers 200 to what begins with GET."""
+import errno
+import socket
+import sys
+import time
+
+words = [word for word in sys.argv[1:] if not word.startswith("--")]
+flags = {word for word in sys.argv[1:] if word.startswith("--")}
+REQUEST = b"GET /file HTTP/1.0\r\n\r\n"
+
+if "--serve" in flags:
+    listener = socket.socket(socket.AF_INET6)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+    listener.bind(("::", int(words[0])))
+    listener.listen(16)
+    while True:
+        connection, _ = listener.accept()
+        connection.settimeout(5)
+        try:
+            if connection.recv(1000).startswith(b"GET"):
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + b"PLAINTEXT-MARKER" * 100)
+        except OSError:
+            pass
+        connection.close()
+
+address, port = words[0], int(words[1])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+client = socket.socket(family, socket.SOCK_STREAM, 262 if "--mptcp" in flags else 0)
+client.settimeout(float(words[2]) if "--wait" in flags else 10)
+began = time.monotonic()
+try:
+    if "--fastopen" in flags:
+        client.sendto(REQUEST, socket.MSG_FASTOPEN, (address, port))
+    else:
+        client.connect((address, port))
+        client.sendall(REQUEST)
+    answer = b""
+    while data := client.recv(1 << 16):
+        answer += data
+    result = answer[9:12].decode() or "empty"
+except OSError as error:
+    result = errno.errorcode.get(error.errno) or type(error).__name__
+print(result, int((time.monotonic() - began) * 1000))
