@@ -32,6 +32,8 @@ client.settimeout(float(words[2]) if "--wait" in flags else 10)
 began = time.monotonic()
 try:
     if "--fastopen" in flags:
+        # With a timeout the socket would not block, and without a cookie this call would only begin.
+        client.settimeout(None)
         client.sendto(REQUEST, socket.MSG_FASTOPEN, (address, port))
     else:
         client.connect((address, port))
