@@ -119,7 +119,8 @@ let package = Package(
         .testTarget(
             name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "SettingsTests", dependencies: ["tcpcryptd", "FlowEngine", "PacketWire", "Tcpcrypt"], swiftSettings: house),
+            name: "SettingsTests", dependencies: ["tcpcryptd", "FlowEngine", "PacketWire", "Tcpcrypt"],
+            swiftSettings: house),
         .testTarget(
             name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient", logging],
             swiftSettings: house),

@@ -64,10 +64,7 @@ extension Flow {
             // No kernel answers a join with a SYN.
             drop(arrival.metadata.id, &output)
         case .opening:
-            // Both ends opened: neither can be the other's passive opener (RFC 8547 section 4.3).
-            let mark = becomePlain(.roleConflict, &output)
-            if isRefused { return resetBoth(bytes, arrival, &output) }
-            output.actions.append(.accept(arrival.metadata.id, mark))
+            receiveCrossingSYN(bytes, options, arrival, &output)
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
@@ -89,7 +86,7 @@ extension Flow {
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 
-    private func deliverSYN(
+    func deliverSYN(
         _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         var options = loweringMSS(of: wireOptions, arrival)

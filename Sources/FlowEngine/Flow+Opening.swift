@@ -227,9 +227,10 @@ extension Flow {
         needsENO = true
         enterJournal(&output)
         deliverSYNACK(bytes, options, arrival, &output)
+        if crossing != nil { sendCrossedInit1(arrival.now, &output) }
     }
 
-    private func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {
+    func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {
         let answers = options.ranges(of: ENO.optionKind)
         guard let answer = answers.first else { return .failure(Fallback(reason: .noENO)) }
         guard answers.count == 1 else { return .failure(Fallback(reason: .illFormedENO)) }
@@ -279,7 +280,8 @@ extension Flow {
         }
     }
 
-    private func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8], _ now: Instant) {
+    func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8], _ now: Instant) {
+        guard !policy.takesPassiveRole else { return awaitInit1(tep, transcript) }
         let exchange = KeyExchangeA(
             tep: tep, aeads: host.configuration.aeads, transcript: transcript, pair: host.keyPair(tep, now),
             crypto: host.crypto, random: host.random)
@@ -287,6 +289,16 @@ extension Flow {
         origin = .fresh
         send.append(exchange.init1.span, kCount: 0, lead: exchange.init1.count)
         keyExchange = exchange
+        phase = .keyExchange
+        opening = nil
+    }
+
+    /// The peer has opened too and left the passive role to this host.
+    private func awaitInit1(_ tep: TEP, _ transcript: [UInt8]) {
+        isOpenerB = true
+        self.tep = tep
+        self.transcript = transcript
+        origin = .fresh
         phase = .keyExchange
         opening = nil
     }

@@ -64,6 +64,10 @@ final class Flow {
     /// Bit a of the peer's SYN or SYN-ACK, unless it is a join.
     var peerIsApplicationAware: Bool?
     var opening: Opening?
+    /// The peer has opened too.
+    var crossing: Crossing?
+    /// This host opened, and plays role B nevertheless.
+    var isOpenerB = false
     var accepting: Accepting?
     var origin: Origin?
     var tep: TEP?
@@ -198,6 +202,9 @@ final class Flow {
         lastActivity = now
         lastHeard = now
     }
+
+    /// The ENO role of this host (RFC 8547 section 4.3): A sends Init1.
+    var role: Role { isOpener && !isOpenerB ? .a : .b }
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }

@@ -96,7 +96,8 @@ extension Flow {
     private var resetOfHandshake: TCPHeader {
         if isOpener {
             return TCPHeader(
-                sequence: SequenceNumber(0), acknowledgment: outOrigin.sequence(at: 0), flags: [.rst, .ack], window: 0)
+                sequence: inOrigin.sequence(at: 0), acknowledgment: outOrigin.sequence(at: 0), flags: [.rst, .ack],
+                window: 0)
         }
         return TCPHeader(
             sequence: inOrigin.sequence(at: 0), acknowledgment: SequenceNumber(0), flags: .rst, window: 0)

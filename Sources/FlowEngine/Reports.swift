@@ -14,7 +14,7 @@ extension Flow {
     var report: SubflowReport {
         SubflowReport(
             local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: keyFacts?.aead,
-            role: keyFacts == nil ? nil : isOpener ? .a : .b,
+            role: keyFacts == nil ? nil : role,
             peerApplicationAware: peerIsApplicationAware, sessionID: sessionID, secretIndex: keyFacts?.index,
             plainBytesIn: traffic.plainIn, plainBytesOut: traffic.plainOut, wireBytesIn: traffic.wireIn,
             wireBytesOut: traffic.wireOut, authFailures: traffic.authFailures, reason: reason)

@@ -52,14 +52,14 @@ import Testing
         Way("a peer that claims our role", .roleConflict, answered([69, 4, 0x21, 0x23])),
         Way("our offer echoed", .echoedENO, answered([69, 3, 0x23, 1, 1, 1])),
         Way("both open", .roleConflict, answered([69, 3, 0x23], flags: .syn)),
-        Way("both open, the other one unaware", .roleConflict, answered([], flags: .syn)),
+        Way("both open, the other one unaware", .noENO, answered([], flags: .syn)),
         Way(
             "an opener with b = 1", .roleConflict, configure: { $0.policies[0].policy.takesPassiveRole = true },
             answered([69, 5, 1, 0x21, 0x23])),
         Way(
             "not application-aware", .notApplicationAware,
             configure: { $0.policies[0].policy.applicationAware = .mandatory }, answered([69, 4, 1, 0x23])),
-        Way("no TEP", .noCommonTEP, configure: { $0.teps = [] }) { $0.clientSends(1000, 0, .syn, mss) },
+        Way("no TEP", .noCommonTEP, configure: { $0.teps = [] }, { $0.clientSends(1000, 0, .syn, mss) }),
         Way("no room among the options", .optionSpace) { $0.clientSends(1000, 0, .syn, mss + full) },
         Way("no seeded randomness", .noRandomness) { pair in
             pair.client.engine.isRandomnessSeeded = false
@@ -136,15 +136,17 @@ import Testing
             pair.server.engine.isRandomnessSeeded = false
             opened([69, 3, 0x23])(pair)
         },
-        Way("busy", .busy, configure: { $0.maximumKeyExchangesPerSecond = 1 }) { pair in
-            // They are counted when Init1 comes.
-            let other = Pair(port: 41_000, server: pair.server)
-            other.connect()
-            pair.server.actions = []
-            pair.server.engine.host.counters = EngineCounters()
-            _ = (pair.server.takeKernel(), pair.server.takeWire())
-            opened([69, 3, 0x23])(pair)
-        },
+        Way(
+            "busy", .busy, configure: { $0.maximumKeyExchangesPerSecond = 1 },
+            { pair in
+                // They are counted when Init1 comes.
+                let other = Pair(port: 41_000, server: pair.server)
+                other.connect()
+                pair.server.actions = []
+                pair.server.engine.host.counters = EngineCounters()
+                _ = (pair.server.takeKernel(), pair.server.takeWire())
+                opened([69, 3, 0x23])(pair)
+            }),
     ]
 
     @Test(arguments: atTheSYN) func aSYNIsRefused(_ way: Way) {
