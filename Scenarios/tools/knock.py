@@ -1,5 +1,8 @@
 """knock.py ADDRESS PORT [--mptcp] [--fastopen] [--wait SECONDS]: asks for /file over HTTP once; prints what came of it and the milliseconds it
-took, as in `ECONNREFUSED 1` or `200 12`. knock.py --serve PORT: a server for --fastopen, which answers 200 to what begins with GET."""
+took, as in `ECONNREFUSED 1` or `200 12`.
+knock.py --serve PORT: a server for --fastopen, which answers 200 to what begins with GET.
+knock.py --cross ADDRESS PORT: opens from this port to the same of another host that does so too; `crossed` where each has the other's request, and
+then waits for its end."""
 import errno
 import socket
 import sys
@@ -24,6 +27,21 @@ if "--serve" in flags:
         except OSError:
             pass
         connection.close()
+
+if "--cross" in flags:
+    address, port = words[0], int(words[1])
+    end = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    end.settimeout(10)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    end.bind(("::" if ":" in address else "0.0.0.0", port))
+    try:
+        end.connect((address, port))
+        end.sendall(REQUEST)
+        print("crossed" if end.recv(1000) == REQUEST else "WRONG", flush=True)
+        end.recv(1000)
+    except OSError as error:
+        print(errno.errorcode.get(error.errno) or type(error).__name__, flush=True)
+    sys.exit()
 
 address, port = words[0], int(words[1])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
