@@ -169,6 +169,12 @@ public struct Engine: ~Copyable {
         settle(flow, &output)
     }
 
+    /// Connections that are half-open in the local kernel from before there was this engine. Those that a policy wants encrypted must not go on:
+    /// what their SYNs said nobody knows.
+    public mutating func distrust(halfOpen tuples: [FlowTuple]) {
+        for tuple in tuples where flows[tuple] == nil && host.requiresEncryption(tuple) { departed.insert(tuple) }
+    }
+
     /// Makes way for a new connection where an old one had the same addresses.
     ///
     /// - Returns: whether the SYN opens a connection; nil where it must not and has been answered.

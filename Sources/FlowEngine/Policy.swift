@@ -132,6 +132,13 @@ extension Host {
         return configuration.policy(peer: tuple.remote.address, port: port).encryption == .require
     }
 
+    /// The same where nobody knows who opened it.
+    func requiresEncryption(_ tuple: FlowTuple) -> Bool {
+        [tuple.local.port, tuple.remote.port].contains {
+            configuration.policy(peer: tuple.remote.address, port: $0).encryption == .require
+        }
+    }
+
     /// Refuses a connection whose SYN or SYN-ACK came while no flow stands for it.
     func refuseUntracked(_ tuple: FlowTuple, _ arrival: Arrival, _ reason: FallbackReason, _ output: inout Output) {
         let packet = arrival.packet

@@ -185,6 +185,19 @@ import Testing
         #expect(host.takeSeen().map(\.payload) == [[1, 2, 3]] && host.takeKernel().map(\.payload) == [[4]])
     }
 
+    /// A handshake of which an earlier daemon saw the SYN, and this one sees the third ACK.
+    @Test func aHalfOpenConnectionFromBeforeIsNeverPlain() {
+        for encryption in [Policy.Encryption.require, .prefer] {
+            let host = TestHost(seed: 1) { $0.policies = [.of(encryption)] }
+            let pair = Pair(server: host)
+            host.engine.distrust(halfOpen: [FlowTuple(local: pair.b, remote: pair.a)])
+            host.arrive(pair.a, pair.b, 1001, 5001, .ack)
+            let isRequired = encryption == .require
+            #expect(host.takeKernel().map(\.packet.flags) == (isRequired ? [] : [.ack]))
+            #expect(host.takeSeen().map(\.packet.flags) == (isRequired ? [[.rst, .ack]] : []))
+        }
+    }
+
     /// A half-open connection that was forgotten: the third ACK may come without ENO later than anything is remembered.
     @Test func aForgottenHalfOpenConnectionIsNeverPlain() {
         let pair = Pair(server: TestHost(seed: 2) { $0.policies = [.of(.require)] })
