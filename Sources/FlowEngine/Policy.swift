@@ -109,6 +109,7 @@ extension Flow {
         let range = rewrite(arrival.packet, resetOfHandshake, options: TCPOptions(), template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+        isNeverPlain = true
     }
 }
 
