@@ -68,7 +68,7 @@ let package = Package(
             name: "tcpcryptd",
             dependencies: [
                 "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "PacketWire", "Tcpcrypt",
-                "ControlProtocol", arguments, logging, system,
+                "ControlProtocol", "NetfilterQueue", arguments, logging, system,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -4,7 +4,7 @@ join ADDRESS PORT TOKEN [HOW]     an MP_JOIN SYN; prints what came back: joined 
                                   HOW: twice (another join option before it), after-syn (an ordinary SYN with the same
                                   numbers, and its reset, before it)
 forge PCAP SOURCE DESTINATION KIND [COUNT]   into the newest flow between the two addresses that a capture shows:
-                                  fin, rst, rst-ack, frame, random, old, ahead
+                                  fin, rst, rst-ack, frame, random, old, ahead, ack (five in a second)
 handshake ADDRESS PORT CASE       TCP with ENO by hand, then a hostile key exchange message; prints what came back
 storm ADDRESS PORT SECONDS [SPOOFED...]      malformed and random packets of every sort; prints how many
 """
@@ -133,6 +133,9 @@ def forge(path, src, dst, kind, count):
             flags, payload = ACK | FIN, b""
         elif kind in ("rst", "rst-ack"):
             flags, payload = RST | (ACK if kind == "rst-ack" else 0), b""
+        elif kind == "ack":
+            payload = b""
+            time.sleep(0.2)
         elif kind == "frame":
             payload = b"\0" + struct.pack("!H", 117) + os.urandom(117)
         elif kind == "old":

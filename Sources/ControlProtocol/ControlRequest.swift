@@ -5,6 +5,8 @@ public enum ControlRequest: String, CaseIterable, ControlMessage {
     case sessions
     /// Forget every cached session: the next connections make fresh keys. Connections that exist go on.
     case flushSessions = "flush-sessions"
+    /// New keys for every encrypted connection.
+    case rekey
     case counters
 
     public var json: JSONValue { ["request": .string(rawValue)] }

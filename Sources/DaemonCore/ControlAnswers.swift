@@ -20,6 +20,9 @@ extension Daemon {
                 }
                 return .sessions(SessionReport.merged(Array(reports.joined())).map(SessionMessage.init))
             case .flushSessions: return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .rekey:
+                let counts = try await askInPieces { engine, now, place in engine.rekey(now: now, from: &place) }
+                return .rekeying(counts.reduce(0, +))
             case .counters: return .counters(.sum(of: try await askAll { loop in loop.counters }))
             }
         } catch {
@@ -104,6 +107,8 @@ extension SubflowMessage {
         peerApplicationAware = report.peerApplicationAware
         sessionID = Self.hexadecimal(report.sessionID)
         secretIndex = report.secretIndex
+        localGeneration = report.localGeneration
+        remoteGeneration = report.remoteGeneration
         plainBytesIn = report.plainBytesIn
         plainBytesOut = report.plainBytesOut
         wireBytesIn = report.wireBytesIn

@@ -34,6 +34,7 @@ public final class Daemon: Sendable {
     let started = MonotonicClock.nanoseconds()
 
     private let makeEngine: @Sendable (_ worker: Int) -> Engine
+    private let renewRandomness: @Sendable () -> Void
     private let steering: any Steering
     private let logger: Logger
     private let events: EventLog
@@ -42,15 +43,19 @@ public final class Daemon: Sendable {
     private let stopping = Mutex<Task<Void, Never>?>(nil)
     private let ended = Latch()
 
-    /// - Parameter makeEngine: runs on the thread of the worker of that number, which keeps the engine.
+    /// - Parameters:
+    ///   - makeEngine: runs on the thread of the worker of that number, which keeps the engine.
+    ///   - renewRandomness: has this process draw from another stream than copies of it.
     public init(
         configuration: DaemonConfiguration, steering: any Steering, logger: Logger,
-        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine
+        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine,
+        renewRandomness: @escaping @Sendable () -> Void = {}
     ) throws(DaemonError) {
         self.configuration = configuration
         self.steering = steering
         self.logger = logger
         self.makeEngine = makeEngine
+        self.renewRandomness = renewRandomness
         events = EventLog(logger: logger)
         var workers: [Worker] = []
         for index in 0..<max(1, configuration.workers) { workers.append(try Worker(index: index, logger: logger)) }
@@ -131,8 +136,13 @@ public final class Daemon: Sendable {
     /// Waits for randomness, then compares flows and sockets every ten seconds; ends when its task is cancelled or a loop is gone.
     public func keepHouse() async {
         await awaitSeed()
+        var bootID = BootID.current
         while (try? await Task.sleep(for: .seconds(10))) != nil {
             do {
+                if let now = BootID.current, now != bootID {
+                    bootID = now
+                    try await askAll { loop in loop.disownSecrets() }
+                }
                 let sockets = try Self.survey().tuples
                 try await askAll { loop in loop.reconcile(sockets) }
             } catch DaemonError.stopped {
@@ -173,7 +183,7 @@ public final class Daemon: Sendable {
     /// - Parameter body: answers a part of it, and moves the place.
     func askInPieces<Answer: Sendable>(
         ofAll isOfAll: Bool = true,
-        _ body: @escaping @Sendable (borrowing Engine, Instant, inout ReportPlace) -> Answer
+        _ body: @escaping @Sendable (inout Engine, Instant, inout ReportPlace) -> Answer
     ) async throws -> [Answer] {
         try await withThrowingTaskGroup(of: [Answer].self) { group in
             for worker in workers.prefix(isOfAll ? workers.count : 1) {
@@ -183,7 +193,7 @@ public final class Daemon: Sendable {
                     while !place.isEnd {
                         let (from, answer) = try await worker.ask { [place] loop in
                             var next = place
-                            let answer = body(loop.engine, loop.time, &next)
+                            let answer = body(&loop.engine, loop.time, &next)
                             return (next, answer)
                         }
                         place = from
@@ -228,7 +238,8 @@ public final class Daemon: Sendable {
             engine.isRandomnessSeeded = configuration.isSeeded()
             return PacketLoop(
                 share: WorkerShare(worker: worker, workers: workers.count), engine: engine,
-                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox)
+                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox,
+                machine: try MachineWatch(clockPath: configuration.machineClock), renewRandomness: renewRandomness)
         } catch let error as QueueError {
             throw .queue(error)
         } catch let error as SystemCallError {

@@ -31,8 +31,14 @@ final class EventLog: Sendable {
         case .refused(let tuple, let reason):
             write(.notice, "refused, for encryption is required", tuple, reason.rawValue)
         case .aborted(let tuple, let reason):
-            write(reason == .shutdown ? .debug : .warning, "connection aborted", tuple, reason.rawValue)
+            write(reason.isOfAll ? .debug : .warning, "connection aborted", tuple, reason.rawValue)
         }
+    }
+
+    func machineCopied(_ connections: Int) {
+        logger.warning(
+            "this machine went on from a snapshot: \(connections) encrypted connections end, all session secrets are erased"
+        )
     }
 
     func journalFull(_ tuple: FlowTuple) {

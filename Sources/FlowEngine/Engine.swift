@@ -337,6 +337,10 @@ public struct Engine: ~Copyable {
             plainFlows.insert(PlainFlow(flow))
             return
         }
+        schedule(flow)
+    }
+
+    mutating func schedule(_ flow: Flow) {
         guard let next = flow.nextDeadline else { return }
         if let scheduled = flow.scheduled, scheduled <= next { return }
         flow.scheduled = next

@@ -49,6 +49,8 @@ final class Host {
         return found.pair
     }
 
+    func forgetKeyPairs() { ephemeralKeys = EphemeralKeys() }
+
     /// Replaces key pairs whose time is over.
     func renewKeyPairs(_ now: Instant) { ephemeralKeys.renew(now: now.milliseconds, crypto, random) }
 }

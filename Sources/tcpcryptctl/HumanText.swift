@@ -10,6 +10,7 @@ struct HumanText {
         case .connections(let connections): text(of: connections)
         case .sessions(let sessions): text(of: sessions)
         case .flushed(let count): "\(count) \(count == 1 ? "session" : "sessions") forgotten"
+        case .rekeying(let count): "\(count) \(count == 1 ? "connection gets" : "connections get") new keys"
         case .counters(let message): lines(of: message, indent: "").joined(separator: "\n")
         case .error(let text): text
         }

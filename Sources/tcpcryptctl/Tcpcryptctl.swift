@@ -13,6 +13,7 @@ struct Tcpcryptctl: AsyncParsableCommand {
             connections     every connection, subflow by subflow
             sessions        cached sessions that a later connection may resume
             flush-sessions  forget all cached sessions; connections that exist go on
+            rekey           new keys for every encrypted connection
             counters        the daemon's counters alone
 
             Each network namespace has a daemon of its own: reach another one with --control.

@@ -4,6 +4,7 @@ import DaemonCore
 import FlowEngine
 import Glibc
 import Logging
+import NetfilterQueue
 import OpenSSLProvider
 import ServiceLifecycle
 import UnixSignals
@@ -25,6 +26,9 @@ extension TcpcryptDaemon {
         let settings = try await DaemonSettings.load(path: config)
         var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel ?? settings.logLevel
+        for failure in ProcessMemory.protect() {
+            logger.warning("secrets may leave memory: \(failure)")
+        }
         let service = try DaemonService(
             settings: settings, socket: control, logger: logger)
         // What the group logs at lower levels is about its own workings.
@@ -55,11 +59,13 @@ struct DaemonService: Service {
             daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
         let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
-        let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) { _ in
-            Engine(
-                configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
-                shared: shared)
-        }
+        let daemon = try Daemon(
+            configuration: configuration, steering: steering, logger: logger,
+            makeEngine: { _ in
+                Engine(
+                    configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
+                    shared: shared)
+            }, renewRandomness: { SystemRandom.renew() })
         control = ControlServer(path: socket, logger: logger) { request in
             await daemon.answer(request, version: ControlProtocol.productVersion)
         }

@@ -10,6 +10,8 @@ extension DaemonSettings {
         configuration.policies = policies
         configuration.resumption = resumption
         configuration.maximumFlows = maximumFlows
+        configuration.mostBytesUnderKey = UInt64(clamping: rekeyBytes)
+        configuration.oldestKeyMilliseconds = Int64(clamping: rekeySeconds) * 1_000
         return configuration
     }
 }

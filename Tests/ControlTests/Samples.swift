@@ -11,6 +11,8 @@ enum Samples {
         first.peerApplicationAware = true
         first.sessionID = SubflowMessage.hexadecimal([0x23, 0x00, 0xAB])
         first.secretIndex = 0
+        first.localGeneration = 2
+        first.remoteGeneration = 1
         first.plainBytesIn = 1000
         first.plainBytesOut = 10
         first.wireBytesIn = 1100
@@ -48,6 +50,7 @@ enum Samples {
         case .connections: .connections([mptcp, plain])
         case .sessions: .sessions([session])
         case .flushSessions: .flushed(1)
+        case .rekey: .rekeying(3)
         case .counters: .counters(counters)
         }
     }
