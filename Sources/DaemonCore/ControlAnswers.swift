@@ -39,7 +39,9 @@ extension Daemon {
     }
 
     private func status(version: String) async throws -> StatusMessage {
-        let parts = try await askAll { loop in (sessions: loop.engine.sessionCount, counters: loop.counters) }
+        let parts = try await askAll { loop in
+            (sessions: loop.engine.sessionCount, isSeeded: loop.engine.isRandomnessSeeded, counters: loop.counters)
+        }
         let counts = try await askInPieces { engine, _, place in
             var counts: [SubflowState: Int] = [:]
             engine.countFlows(from: &place, into: &counts)
@@ -47,7 +49,7 @@ extension Daemon {
         }
         let flows = { (state: SubflowState) in counts.reduce(0) { $0 + ($1[state] ?? 0) } }
         let uptime = (MonotonicClock.nanoseconds() - started) / 1_000_000
-        return StatusMessage(
+        var message = StatusMessage(
             version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),
             aeads: configuration.engine.aeads.map(\.name), resumption: configuration.engine.resumption,
             excludedPorts: configuration.engine.excludedPorts.sorted().map { Int($0) },
@@ -55,6 +57,9 @@ extension Daemon {
             flows: .init(handshake: flows(.handshake), encrypted: flows(.encrypted), plain: flows(.plain)),
             // All have the same cache.
             sessions: parts.first?.sessions ?? 0, keyLog: keyLog?.message, counters: .sum(of: parts.map(\.counters)))
+        message.policies = configuration.engine.policies.count
+        message.randomnessSeeded = parts.allSatisfy(\.isSeeded)
+        return message
     }
 
     private var queueNumbers: [Int] {
@@ -107,6 +112,7 @@ extension SubflowMessage {
         tep = report.tep?.name
         aead = report.aead?.name
         role = report.role.map(Role.init)
+        peerApplicationAware = report.peerApplicationAware
         sessionID = Self.hexadecimal(report.sessionID)
         secretIndex = report.secretIndex
         localGeneration = report.localGeneration

@@ -8,6 +8,8 @@ public struct EngineConfiguration: Sendable {
     public var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of SYNs that are left alone; never applied to MP_JOIN.
     public var excludedPorts: Set<UInt16> = []
+    /// The first that matches a connection counts, before ``excludedPorts``; never applied to MP_JOIN.
+    public var policies: [PolicyRule] = []
     /// Whether sessions are cached and resumed (RFC 8548 section 3.5).
     public var resumption = true
     /// Sessions cached, of the host; each takes about 3 KB, and whoever exchanges keys makes one.

@@ -214,7 +214,9 @@ extension Flow {
     }
 
     /// Whether the peer has been promised encryption by a SYN-ACK: left alone, our kernel would take its Init1 for data.
-    var hasPromisedEncryption: Bool { phase == .accepting && accepting?.synAckSent != nil }
+    var hasPromisedEncryption: Bool {
+        (phase == .accepting && accepting?.synAckSent != nil) || (phase == .opening && crossing?.isAnswered == true)
+    }
 
     private func forgetKeys() {
         keyExchange = nil

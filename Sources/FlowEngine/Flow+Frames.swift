@@ -15,7 +15,7 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         // Where too many strangers want keys exchanged, a message waits for its own repetition.
-        guard opener != nil || isOpener || answered != nil || host.keyExchanges.hasRoom(arrival.now) else {
+        guard opener != nil || role == .a || answered != nil || host.keyExchanges.hasRoom(arrival.now) else {
             host.counters.keyExchangesPutOff += 1
             return drop(arrival.metadata.id, &output)
         }
@@ -60,7 +60,7 @@ extension Flow {
             return control.length
         }
         do {
-            return isOpener ? try Init2.messageLength(prefix: prefix) : try Init1.messageLength(prefix: prefix)
+            return role == .a ? try Init2.messageLength(prefix: prefix) : try Init1.messageLength(prefix: prefix)
         } catch {
             abort(.badInit, now: now, &output)
             return nil

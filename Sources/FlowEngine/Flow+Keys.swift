@@ -31,7 +31,7 @@ extension Flow {
 
     /// Takes Init1 or Init2, a whole message; false when it is no good, or comes too soon after too many others.
     func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
-        isOpener ? finishExchange(message, now, &output) : answerExchange(message, now, &output)
+        role == .a ? finishExchange(message, now, &output) : answerExchange(message, now, &output)
     }
 
     /// Init1: Init2 leaves at once, so that the opener computes at the same time as we do.

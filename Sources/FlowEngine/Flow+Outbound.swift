@@ -18,6 +18,8 @@ extension Flow {
             // What the kernel answers to stragglers of an earlier connection would tell the opener that ENO has arrived
             // (RFC 8547 section 4.6).
             drop(arrival.metadata.id, &output)
+        case .opening where crossing?.isAnswered == true && !arrival.packet.flags.contains(.rst):
+            drop(arrival.metadata.id, &output)
         case .opening, .accepting:
             // Only a reset can precede the end of the handshake here: there is no listener, or no more opener.
             if arrival.packet.flags.contains(.rst), accepting?.synAckSent == nil {

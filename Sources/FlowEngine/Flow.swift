@@ -41,8 +41,14 @@ final class Flow {
     let id: FlowID
     var tuple: FlowTuple { id.tuple }
     let isOpener: Bool
+    /// What is wanted of it, unless it is a join.
+    let policy: Policy
     var phase: Phase
     var reason: FallbackReason?
+    /// It would have been ordinary TCP, and its policy forbids that.
+    var isRefused = false
+    /// The local kernel may have it half-open without knowing that it must not go on in clear.
+    var isNeverPlain = false
 
     /// Those of the MPTCP connection that was ended with it.
     var closingKeys: MPTCPKeys?
@@ -55,7 +61,13 @@ final class Flow {
 
     // MARK: Negotiation and keys
 
+    /// Bit a of the peer's SYN or SYN-ACK, unless it is a join.
+    var peerIsApplicationAware: Bool?
     var opening: Opening?
+    /// The peer has opened too.
+    var crossing: Crossing?
+    /// This host opened, and plays role B nevertheless.
+    var isOpenerB = false
     var accepting: Accepting?
     var origin: Origin?
     var tep: TEP?
@@ -190,11 +202,16 @@ final class Flow {
         self.host = host
         self.id = id
         self.isOpener = isOpener
+        let port = isOpener ? id.tuple.remote.port : id.tuple.local.port
+        policy = host.configuration.policy(peer: id.tuple.remote.address, port: port)
         phase = isOpener ? .opening : .accepting
         handshakeStarted = now
         lastActivity = now
         lastHeard = now
     }
+
+    /// The ENO role of this host (RFC 8547 section 4.3): A sends Init1.
+    var role: Role { isOpener && !isOpenerB ? .a : .b }
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }

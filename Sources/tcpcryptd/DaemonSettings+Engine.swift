@@ -7,6 +7,7 @@ extension DaemonSettings {
         configuration.teps = teps
         configuration.aeads = aeads
         configuration.excludedPorts = Set(excludedPorts)
+        configuration.policies = policies
         configuration.resumption = resumption
         configuration.sessionLifetime = sessionLifetime
         configuration.maximumSessions = maximumSessions

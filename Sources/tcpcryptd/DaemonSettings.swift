@@ -14,6 +14,8 @@ struct DaemonSettings: Equatable {
     var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of connections left alone (never of joins): services that encrypt by themselves.
     var excludedPorts: [UInt16] = [22, 443, 465, 636, 853, 989, 990, 992, 993, 994, 995, 8443]
+    /// What is wanted of which connections; the first that matches counts, and comes before the excluded ports.
+    var policies: [PolicyRule] = []
     /// Whether sessions are cached and resumed.
     var resumption = true
     /// How long after its key exchange a session may be resumed, in seconds.
@@ -62,6 +64,7 @@ struct DaemonSettings: Equatable {
         if aeads.isEmpty { throw reader.bad("aeads", "an array of at least one name") }
         let ports = try reader.integers("excluded_ports", in: 1...65_535, default: excludedPorts.map { Int($0) })
         excludedPorts = Set(ports.map { UInt16(clamping: $0) }).sorted()
+        policies = try reader.policies("policies")
         resumption = try reader.bool("resumption", default: resumption)
         sessionLifetime = try reader.integer("session_lifetime", in: 1...31_536_000, default: sessionLifetime)
         maximumSessions = try reader.integer("max_sessions", in: 1...16_777_216, default: maximumSessions)
@@ -95,7 +98,7 @@ struct DaemonSettings: Equatable {
 
     /// Every key of the file.
     static let keys = [
-        "teps", "aeads", "excluded_ports", "resumption", "session_lifetime", "max_sessions", "resumption_nonce",
+        "teps", "aeads", "excluded_ports", "policies", "resumption", "session_lifetime", "max_sessions", "resumption_nonce",
         "workers", "main_queue", "syn_queue", "stranger_queue", "mark_bit", "log_level", "skip_interfaces", "max_flows",
         "rekey_bytes", "rekey_seconds", "key_log", "machine_clock",
     ]

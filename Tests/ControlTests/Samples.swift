@@ -8,6 +8,7 @@ enum Samples {
         first.tep = "TCPCRYPT_ECDHE_Curve25519"
         first.aead = "AEAD_AES_128_GCM"
         first.role = .a
+        first.peerApplicationAware = true
         first.sessionID = SubflowMessage.hexadecimal([0x23, 0x00, 0xAB])
         first.secretIndex = 0
         first.localGeneration = 2
