@@ -48,6 +48,29 @@ import Testing
         #expect(pair.clientReport?.origin == .resumed && pair.clientReport?.secretIndex == 2)
     }
 
+    /// Both hosts name the same secret at once: both exchange keys, and resume afterwards.
+    @Test func crossingProposals() {
+        let hosts = [TestHost(seed: 1), TestHost(seed: 2)]
+        Pair(port: 40_000, client: hosts[0], server: hosts[1]).connect()
+        for (round, expected) in [Origin.fresh, .resumed, .resumed].enumerated() {
+            let port = 41_000 + UInt16(round)
+            let pairs = [
+                Pair(port: port, client: hosts[0], server: hosts[1]),
+                Pair(port: port, address: 2, remote: 1, client: hosts[1], server: hosts[0]),
+            ]
+            for pair in pairs { pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2]) }
+            for pair in pairs { pair.settle() }
+            for pair in pairs { pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2]) }
+            for pair in pairs { pair.settle() }
+            for pair in pairs { pair.clientSends(1001, 5001, .ack) }
+            for pair in pairs { pair.settle() }
+            for pair in pairs {
+                #expect(pair.clientReport?.origin == expected && pair.serverReport?.origin == expected)
+                #expect(pair.clientReport?.sessionID == pair.serverReport?.sessionID)
+            }
+        }
+    }
+
     /// Kind, length, TEP and nine bytes of name are 12 bytes; the acceptor's role is one more.
     @Test(arguments: [(0, 4, 4), (3, 4, 4), (5, 5, 5), (7, 7, 6), (8, 8, 6)])
     func nonces(_ wanted: Int, _ accepted: Int, _ acceptedMultipath: Int) throws {
