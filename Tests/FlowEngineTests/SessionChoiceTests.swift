@@ -98,7 +98,7 @@ import Testing
     }
 
     /// Only a frame proves that a joiner is the peer, and so that its address is the peer's.
-    @Test func addressesOfUnprovenJoinsAreNotLearnt() {
+    @Test func addressesOfUnprovenJoinsAreNotLearnt() throws {
         let pair = Pair()
         let multipath = Multipath(pair)
         multipath.connect()
@@ -112,11 +112,18 @@ import Testing
         other.settle()
         #expect(peers(pair.server) == [["10.0.0.1"]])
         other.clientSends(2001, 6001, .ack, [30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
-        // The third ACK and the frame behind it.
+        // The third ACK has a frame, which somebody else can only guess.
         let last = pair.client.takeWire()
-        for bytes in last where Seen(bytes)?.payload.isEmpty == true { pair.server.feed(bytes, .inbound) }
-        #expect(peers(pair.server) == [["10.0.0.1"]])
-        for bytes in last where Seen(bytes)?.payload.isEmpty == false { pair.server.feed(bytes, .inbound) }
+        let third = try #require(last.first.flatMap { Seen($0) })
+        for forged in [third.payload.dropLast() + [third.payload.last.map { $0 ^ 1 } ?? 0], []] {
+            let segment = TestSegment(
+                source: other.a, destination: other.b, sequence: third.sequence, acknowledgment: third.acknowledgment,
+                flags: third.packet.flags, options: third.options.span.indices.map { third.options.span[$0] },
+                payload: Array(forged))
+            pair.server.feed(segment.bytes, .inbound)
+            #expect(peers(pair.server) == [["10.0.0.1"]])
+        }
+        for bytes in last { pair.server.feed(bytes, .inbound) }
         #expect(peers(pair.server) == [["10.0.0.1", "10.0.0.9"]])
         #expect(pair.server.engine.counters.joins == 1)
     }
