@@ -6,6 +6,8 @@ public enum ControlRequest: ControlMessage {
     /// Forget the cached sessions with a peer of that address or prefix, or all: the next connections make fresh keys. Connections that
     /// exist go on.
     case flushSessions(peer: String? = nil)
+    /// New keys for every encrypted connection.
+    case rekey
     case counters
 
     /// What is asked, without the particulars.
@@ -14,6 +16,7 @@ public enum ControlRequest: ControlMessage {
         case connections
         case sessions
         case flushSessions = "flush-sessions"
+        case rekey
         case counters
     }
 
@@ -23,6 +26,7 @@ public enum ControlRequest: ControlMessage {
         case .connections: .connections
         case .sessions: .sessions
         case .flushSessions: .flushSessions
+        case .rekey: .rekey
         case .counters: .counters
         }
     }
@@ -41,6 +45,7 @@ public enum ControlRequest: ControlMessage {
         case .connections: self = .connections
         case .sessions: self = .sessions
         case .flushSessions: self = .flushSessions(peer: try reader.optionalString("peer"))
+        case .rekey: self = .rekey
         case .counters: self = .counters
         }
     }

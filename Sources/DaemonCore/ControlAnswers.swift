@@ -28,6 +28,9 @@ extension Daemon {
                     engine.flushSessions(peersIn: prefix, from: &place)
                 }
                 return .flushed(counts.reduce(0, +))
+            case .rekey:
+                let counts = try await askInPieces { engine, now, place in engine.rekey(now: now, from: &place) }
+                return .rekeying(counts.reduce(0, +))
             case .counters: return .counters(.sum(of: try await askAll { loop in loop.counters }))
             }
         } catch {
@@ -51,7 +54,7 @@ extension Daemon {
             workers: parts.count, queues: queueNumbers,
             flows: .init(handshake: flows(.handshake), encrypted: flows(.encrypted), plain: flows(.plain)),
             // All have the same cache.
-            sessions: parts.first?.sessions ?? 0, counters: .sum(of: parts.map(\.counters)))
+            sessions: parts.first?.sessions ?? 0, keyLog: keyLog?.message, counters: .sum(of: parts.map(\.counters)))
     }
 
     private var queueNumbers: [Int] {
@@ -106,6 +109,8 @@ extension SubflowMessage {
         role = report.role.map(Role.init)
         sessionID = Self.hexadecimal(report.sessionID)
         secretIndex = report.secretIndex
+        localGeneration = report.localGeneration
+        remoteGeneration = report.remoteGeneration
         plainBytesIn = report.plainBytesIn
         plainBytesOut = report.plainBytesOut
         wireBytesIn = report.wireBytesIn

@@ -112,6 +112,19 @@ extension Engine {
         }
     }
 
+    /// Gives encrypted connections new keys (RFC 8548 section 3.8), some at a time.
+    ///
+    /// - Returns: how many of these; for others the end has been signed already.
+    public mutating func rekey(now: Instant, from place: inout ReportPlace) -> Int {
+        var count = 0
+        for (_, flow) in flows.entries(from: &place.table, count: Chores.deadlines) where flow.requestRekeying(now) {
+            count += 1
+            schedule(flow)
+        }
+        place.isEnd = flows.isEnd(place.table)
+        return count
+    }
+
     /// Forgets cached sessions with a peer in `prefix`, among some of them from `place` on; connections go on.
     ///
     /// - Returns: how many were forgotten.

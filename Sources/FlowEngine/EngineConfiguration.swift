@@ -33,6 +33,10 @@ public struct EngineConfiguration: Sendable {
     /// Largest frame made, in data bytes. Nothing of a frame counts before all of it has arrived, so it should
     /// not exceed the initial congestion window.
     public var maximumFrameData = 14_000
+    /// Bytes of frames under one key, after which the next frame begins a new generation: 2^32 blocks of AES by default.
+    public var mostBytesUnderKey: UInt64 = 1 << 36
+    /// How old keys become that were used, in milliseconds (RFC 8548 section 3.8).
+    public var oldestKeyMilliseconds: Int64 = 3_600_000
 
     public init() {}
 }

@@ -10,6 +10,7 @@ extension Flow {
         keyFacts = (secret.aead, secret.index)
         (sealer, opener) = secret.streams(crypto)
         sessionID = secret.sessionID(crypto)
+        if let keyLog = host.keyLog { secret.record(in: keyLog, crypto) }
         phase = .encrypted
         keyExchange = nil
         opening = nil
@@ -20,10 +21,12 @@ extension Flow {
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
             if isOpener { host.sessions.noteSuccess(of: chain, at: tuple.remote) }
         }
+        armRekeyTimer(now)
+        linkJoinChains(&output)
+        guard proofOwed == nil, !isJoin else { return }
         becomeProven()
         countOrigin()
-        linkJoinChains(&output)
-        if !isJoin { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
+        output.actions.append(.log(.encrypted(tuple, origin ?? .fresh)))
     }
 
     /// Takes Init1 or Init2, a whole message; false when it is no good, or comes too soon after too many others.
@@ -102,17 +105,18 @@ extension Flow {
         switch origin {
         case .fresh: host.counters.freshHandshakes += 1
         case .resumed: host.counters.resumptions += 1
-        case .join, nil: break
+        case .join: host.counters.joins += 1
+        case nil: break
         }
     }
 
-    /// The peer proved that it holds the secret of this join: it counts from here on.
-    func joinProven(_ output: inout Output) {
-        unprovenJoin = nil
+    /// The peer holds the secret of this join or resumption: it counts from here on.
+    func secretProven(_ output: inout Output) {
+        proofOwed = nil
         becomeProven()
-        host.counters.joins += 1
-        output.actions.append(.log(.encrypted(tuple, .join)))
-        guard let chain = mptcp?.sessionChain else { return }
+        countOrigin()
+        output.actions.append(.log(.encrypted(tuple, origin ?? .fresh)))
+        guard let chain = isJoin ? mptcp?.sessionChain : sessionChain else { return }
         if isOpener {
             host.sessions.noteSuccess(of: chain, at: tuple.remote)
         } else {

@@ -277,7 +277,7 @@ extension Flow {
             // It rides on the third ACK: proof of a join, and proof of encryption where the ENO option of that ACK gets lost.
             sealEmptyFrame(rekey: false)
             if isJoin {
-                joinProven(&output)
+                secretProven(&output)
             } else {
                 sessionChain = proposal.chain
             }

@@ -41,6 +41,13 @@ public struct TcpcryptClient: Sendable {
         return count
     }
 
+    /// Gives every encrypted connection new keys.
+    /// - Returns: how many there are.
+    public func rekey() async throws(TcpcryptClientError) -> Int {
+        guard case .rekeying(let count) = try await ask(.rekey) else { throw unexpected }
+        return count
+    }
+
     public func counters() async throws(TcpcryptClientError) -> CountersMessage {
         guard case .counters(let message) = try await ask(.counters) else { throw unexpected }
         return message

@@ -13,6 +13,7 @@ struct Tcpcryptctl: AsyncParsableCommand {
             connections     every connection, subflow by subflow
             sessions        cached sessions that a later connection may resume
             flush-sessions  forget cached sessions, all or those with one peer; connections that exist go on
+            rekey           new keys for every encrypted connection
             counters        the daemon's counters alone
 
             Each network namespace has a daemon of its own: reach another one with --control.
@@ -44,6 +45,7 @@ struct Tcpcryptctl: AsyncParsableCommand {
         case .connections: .connections
         case .sessions: .sessions
         case .flushSessions: .flushSessions(peer: peer)
+        case .rekey: .rekey
         case .counters: .counters
         }
     }

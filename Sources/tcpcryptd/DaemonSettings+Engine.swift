@@ -12,6 +12,8 @@ extension DaemonSettings {
         configuration.maximumSessions = maximumSessions
         configuration.resumptionNonce = resumptionNonce
         configuration.maximumFlows = maximumFlows
+        configuration.mostBytesUnderKey = UInt64(clamping: rekeyBytes)
+        configuration.oldestKeyMilliseconds = Int64(clamping: rekeySeconds) * 1_000
         return configuration
     }
 }

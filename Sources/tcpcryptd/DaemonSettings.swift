@@ -1,4 +1,5 @@
 import DaemonCore
+import FlowEngine
 import Logging
 import Tcpcrypt
 
@@ -34,6 +35,11 @@ struct DaemonSettings: Equatable {
     var skipInterfaces: [String] = []
     /// Flows tracked at once; connections beyond that are ordinary TCP.
     var maximumFlows = 262_144
+    /// How many bytes one key encrypts, and for how many seconds keys are used that were (RFC 8548 section 3.8).
+    var rekeyBytes = Int(EngineConfiguration().mostBytesUnderKey)
+    var rekeySeconds = Int(EngineConfiguration().oldestKeyMilliseconds / 1_000)
+    /// Absolute path of the file to write keys to; nil for none.
+    var keyLog: String?
 
     /// The mark bits: of a packet that passed the daemon, of a plain connection, of an encrypted one.
     var markBits: (passed: UInt32, plain: UInt32, encrypted: UInt32) {
@@ -79,12 +85,16 @@ struct DaemonSettings: Equatable {
             "skip_interfaces", "an array of interface names, each at most 15 letters, + at the end as a wildcard",
             default: skipInterfaces, where: Self.isInterfaceName)
         maximumFlows = try reader.integer("max_flows", in: 1...16_777_216, default: maximumFlows)
+        rekeyBytes = try reader.integer("rekey_bytes", in: 1 << 16...1 << 40, default: rekeyBytes)
+        rekeySeconds = try reader.integer("rekey_seconds", in: 1...604_800, default: rekeySeconds)
+        keyLog = try reader.absolutePath("key_log")
     }
 
     /// Every key of the file.
     static let keys = [
         "teps", "aeads", "excluded_ports", "resumption", "session_lifetime", "max_sessions", "resumption_nonce",
         "workers", "main_queue", "syn_queue", "stranger_queue", "mark_bit", "log_level", "skip_interfaces", "max_flows",
+        "rekey_bytes", "rekey_seconds", "key_log",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.
