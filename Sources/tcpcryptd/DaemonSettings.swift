@@ -40,6 +40,8 @@ struct DaemonSettings: Equatable {
     var rekeySeconds = Int(EngineConfiguration().oldestKeyMilliseconds / 1_000)
     /// Absolute path of the file to write keys to; nil for none.
     var keyLog: String?
+    /// The hypervisor's clock device, which need not exist.
+    var machineClock = DaemonConfiguration().machineClock
 
     /// The mark bits: of a packet that passed the daemon, of a plain connection, of an encrypted one.
     var markBits: (passed: UInt32, plain: UInt32, encrypted: UInt32) {
@@ -88,13 +90,14 @@ struct DaemonSettings: Equatable {
         rekeyBytes = try reader.integer("rekey_bytes", in: 1 << 16...1 << 40, default: rekeyBytes)
         rekeySeconds = try reader.integer("rekey_seconds", in: 1...604_800, default: rekeySeconds)
         keyLog = try reader.absolutePath("key_log")
+        machineClock = try reader.absolutePath("machine_clock") ?? machineClock
     }
 
     /// Every key of the file.
     static let keys = [
         "teps", "aeads", "excluded_ports", "resumption", "session_lifetime", "max_sessions", "resumption_nonce",
         "workers", "main_queue", "syn_queue", "stranger_queue", "mark_bit", "log_level", "skip_interfaces", "max_flows",
-        "rekey_bytes", "rekey_seconds", "key_log",
+        "rekey_bytes", "rekey_seconds", "key_log", "machine_clock",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.
