@@ -85,8 +85,6 @@ public final class SecretChain {
     /// keys instead, while one that was told to resume must be able to.
     public func find(_ half: HalfID) -> ChainEntry? {
         guard let index = index(named: half), hasRoom(for: index) else { return nil }
-        // What is recognised reaches further now, though it is not in the table yet.
-        if cursor.index <= index { tableVersion &+= 1 }
         while cursor.index <= index {
             pending[cursor.index] = cursor.secret
             advance()
