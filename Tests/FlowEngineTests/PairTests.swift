@@ -14,13 +14,14 @@ final class Pair {
     /// - Parameters:
     ///   - port: the client's.
     ///   - address: the last byte of the client's.
+    ///   - remote: the last byte of the server's.
     ///   - service: the server's port.
     init(
-        port: UInt16 = 40_000, address: UInt8 = 1, service: UInt16 = 80, client: TestHost? = nil,
+        port: UInt16 = 40_000, address: UInt8 = 1, remote: UInt8 = 2, service: UInt16 = 80, client: TestHost? = nil,
         server: TestHost? = nil
     ) {
         a = Endpoint(address: IPAddress(ipv4: 0x0a00_0000 | UInt32(address)), port: port)
-        b = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: service)
+        b = Endpoint(address: IPAddress(ipv4: 0x0a00_0000 | UInt32(remote)), port: service)
         self.client = client ?? TestHost(seed: 1)
         self.server = server ?? TestHost(seed: 2)
     }

@@ -48,6 +48,29 @@ import Testing
         #expect(pair.clientReport?.origin == .resumed && pair.clientReport?.secretIndex == 2)
     }
 
+    /// Both hosts name the same secret at once: both exchange keys, and resume afterwards.
+    @Test func crossingProposals() {
+        let hosts = [TestHost(seed: 1), TestHost(seed: 2)]
+        Pair(port: 40_000, client: hosts[0], server: hosts[1]).connect()
+        for (round, expected) in [Origin.fresh, .resumed, .resumed].enumerated() {
+            let port = 41_000 + UInt16(round)
+            let pairs = [
+                Pair(port: port, client: hosts[0], server: hosts[1]),
+                Pair(port: port, address: 2, remote: 1, client: hosts[1], server: hosts[0]),
+            ]
+            for pair in pairs { pair.clientSends(1000, 0, .syn, [2, 4, 5, 180, 4, 2]) }
+            for pair in pairs { pair.settle() }
+            for pair in pairs { pair.serverSends(5000, 1001, [.syn, .ack], [2, 4, 5, 180, 4, 2]) }
+            for pair in pairs { pair.settle() }
+            for pair in pairs { pair.clientSends(1001, 5001, .ack) }
+            for pair in pairs { pair.settle() }
+            for pair in pairs {
+                #expect(pair.clientReport?.origin == expected && pair.serverReport?.origin == expected)
+                #expect(pair.clientReport?.sessionID == pair.serverReport?.sessionID)
+            }
+        }
+    }
+
     /// Kind, length, TEP and nine bytes of name are 12 bytes; the acceptor's role is one more.
     @Test(arguments: [(0, 4, 4), (3, 4, 4), (5, 5, 5), (7, 7, 6), (8, 8, 6)])
     func nonces(_ wanted: Int, _ accepted: Int, _ acceptedMultipath: Int) throws {
@@ -75,7 +98,7 @@ import Testing
     }
 
     /// Only a frame proves that a joiner is the peer, and so that its address is the peer's.
-    @Test func addressesOfUnprovenJoinsAreNotLearnt() {
+    @Test func addressesOfUnprovenJoinsAreNotLearnt() throws {
         let pair = Pair()
         let multipath = Multipath(pair)
         multipath.connect()
@@ -89,11 +112,18 @@ import Testing
         other.settle()
         #expect(peers(pair.server) == [["10.0.0.1"]])
         other.clientSends(2001, 6001, .ack, [30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
-        // The third ACK and the frame behind it.
+        // The third ACK has a frame, which somebody else can only guess.
         let last = pair.client.takeWire()
-        for bytes in last where Seen(bytes)?.payload.isEmpty == true { pair.server.feed(bytes, .inbound) }
-        #expect(peers(pair.server) == [["10.0.0.1"]])
-        for bytes in last where Seen(bytes)?.payload.isEmpty == false { pair.server.feed(bytes, .inbound) }
+        let third = try #require(last.first.flatMap { Seen($0) })
+        for forged in [third.payload.dropLast() + [third.payload.last.map { $0 ^ 1 } ?? 0], []] {
+            let segment = TestSegment(
+                source: other.a, destination: other.b, sequence: third.sequence, acknowledgment: third.acknowledgment,
+                flags: third.packet.flags, options: third.options.span.indices.map { third.options.span[$0] },
+                payload: Array(forged))
+            pair.server.feed(segment.bytes, .inbound)
+            #expect(peers(pair.server) == [["10.0.0.1"]])
+        }
+        for bytes in last { pair.server.feed(bytes, .inbound) }
         #expect(peers(pair.server) == [["10.0.0.1", "10.0.0.9"]])
         #expect(pair.server.engine.counters.joins == 1)
     }

@@ -30,6 +30,18 @@ import Testing
         }
     }
 
+    /// What is recognised moves on with every name, also where the connections come to nothing.
+    @Test func lookAheadMovesWithoutSuccess() throws {
+        var server = cache()
+        let (a, b) = try Pair().chains(lookAhead: 8)
+        server.store(b, peer: .test(1), now: 0)
+        for index in 1...100 {
+            let half = try #require(a.propose()).id.a
+            let found = index % 8 == 0 ? server.find(half, tep: .curve25519, now: 0) : nil
+            #expect(found?.entry.index == (index % 8 == 0 ? index : nil))
+        }
+    }
+
     /// The TEP of the suboption must be the session's (RFC 8548 section 3.5).
     @Test func tepMustMatch() throws {
         var server = cache()
