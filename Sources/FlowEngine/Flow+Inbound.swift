@@ -40,7 +40,9 @@ extension Flow {
         if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
-        let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
+        let segment = Segment(
+            w: start..<start + packet.payload.count,
+            isFIN: packet.flags.contains(.fin) || (packet.payload.isEmpty && isLostFIN(at: start)))
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
         guard packet.flags.contains(.ack), send.mayBeAcknowledged(acknowledged), isAcceptable(segment) else {
             challenge(arrival.now, &output)

@@ -5,6 +5,10 @@ extension Flow {
     /// In milliseconds: where a FIN travels behind the last frame, it takes no longer.
     static let missingFIN: Int64 = 1_000
 
+    /// Whether a segment without data at `w` can be nothing but a repetition of the FIN, which somebody took out of it, for a kernel that has
+    /// not taken the FIN.
+    func isLostFIN(at w: Int) -> Bool { receive.finK != nil && !receive.isFinished && w == receive.signedEndW }
+
     /// The last frame is here, but no FIN: somebody takes it out of the packets. The local kernel is told of the end, and what it
     /// acknowledges then is the FIN that the peer has sent with that frame.
     func missingFINDue(_ now: Instant, _ output: inout Output) {
