@@ -4,7 +4,6 @@ A Host is one address of the TUN device, driven by one thread: nothing happens b
 datastream from 0; the whole of both datastreams is kept, and what the other end repeats is compared with what it sent before.
 """
 import bisect
-import os
 import random
 import select
 import struct
@@ -82,7 +81,6 @@ class Host:
             application.close()
         for address in self.addresses.values():
             self.tun.hosts.pop(packed(address), None)
-        os.close(self.mailbox.event)
 
 
 class Tcp:

@@ -99,7 +99,7 @@ class Tun:
 
 
 class Mailbox:
-    """Packets for one host, with a descriptor to wait on."""
+    """Packets for one host, with a descriptor to wait on. It is never closed: the reading thread may be about to use it."""
 
     def __init__(self):
         self.packets, self.event = collections.deque(), os.eventfd(0, os.EFD_NONBLOCK)
