@@ -20,6 +20,7 @@ from wire import ACK, PSH
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 CASES = []
+SLOW = ("init_cut_off", "keep_alive", "keep_alive_unanswered", "truncated", "truncated_frame", "spoilt", "small_buffer", "same_options")
 
 
 def case(title, *sections, **more):

@@ -100,7 +100,7 @@ extension Flow {
         }
         guard let frame else { return nil }
         host.counters.framesOpened += 1
-        receive.consecutiveFailures = 0
+        receive.failures.clear()
         receive.unsignedFINs.clear()
         awaitsLife = false
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
@@ -324,14 +324,12 @@ extension Flow {
         host.counters.authFailures += 1
         // Behind its last frame the peer has nothing to say: no reason to end what is whole.
         guard receive.signedEndW == nil else { return }
-        receive.consecutiveFailures += 1
+        let areTooMany = receive.failures.note(now)
         // What has been acknowledged cannot come again.
-        if receive.promisedW > receive.nextW || receive.consecutiveFailures >= Self.mostFailures {
+        if receive.promisedW > receive.nextW || areTooMany {
             abort(.authentication, now: now, &output)
         }
     }
-
-    private static let mostFailures = 8
 
     /// Drops a packet that brought a bad frame; what came before that frame in it is delivered.
     private func dropFailed(

@@ -36,6 +36,29 @@ struct UnsignedFINs: Sendable {
     }
 }
 
+/// Frames in a row that did not authenticate (RFC 8548 section 3.6).
+///
+/// A few may be forged, and the genuine bytes come again at once. What a sender goes on repeating is what it has.
+struct Failures: Sendable {
+    private var count = 0
+    private var since: Instant?
+
+    private static let most = 8
+    private static let mostSlow = 3
+    private static let patience: Int64 = 3_000
+
+    /// Notes one; true where there have been too many, or a few over seconds.
+    mutating func note(_ now: Instant) -> Bool {
+        count += 1
+        let first = since ?? now
+        since = first
+        return count >= Self.most || (count >= Self.mostSlow && now.milliseconds(since: first) >= Self.patience)
+    }
+
+    /// A frame authenticated.
+    mutating func clear() { self = Failures() }
+}
+
 /// One direction into this host: what the wire carried (W), what of it authenticated and which K bytes it became.
 struct ReceiveStream: Sendable {
     var map = SequenceMap()
@@ -64,7 +87,7 @@ struct ReceiveStream: Sendable {
     /// The local kernel was given one with the frame that carried FINp: an end of file needs no FIN of the peer's (RFC 8548 section 3.7).
     var endsEarly = false
     var unsignedFINs = UnsignedFINs()
-    var consecutiveFailures = 0
+    var failures = Failures()
     /// K offset behind the last urgent byte (RFC 8548 section 3.7).
     var urgentEndK = 0
     /// W offset the local kernel's window ended at when it was widest.
