@@ -101,8 +101,8 @@ class Channel:
         """FIN stands on the segment with the last byte of the frame with FINp (3.7)."""
         if self.tcp.ended and not self.ended:
             self.wrong("a FIN without FINp before it (RFC 8548, 3.7)")
-        if self.ended and not self.tcp.ended and not any(segment.has(FIN) for segment in self.tcp.log):
-            self.wrong("FINp on a segment without FIN (RFC 8548, 3.7)")
+        if self.ended and not any(segment.has(FIN) and segment.payload for segment in self.tcp.log):
+            self.wrong("no FIN on the segment with the last byte of the frame with FINp (RFC 8548, 3.7)")
 
     def wrong(self, what):
         if what not in self.tcp.violations:

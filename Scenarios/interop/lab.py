@@ -184,7 +184,7 @@ class Lab:
 
     # MARK: waiting
 
-    def until(self, condition, what, seconds=25, host=None):
+    def until(self, condition, what, seconds=40, host=None):
         return (host or self.host).until(condition, what, seconds)
 
     def encrypted(self, peer):

@@ -43,6 +43,9 @@ class Plan:
 
 
 class Peer:
+    # The daemon's nonces of all connections.
+    nonces = set()
+
     def __init__(self, tcp, active, plan=None, **more):
         self.tcp, self.active, self.plan = tcp, active, plan or Plan(**more)
         tcp.layer = self
@@ -241,6 +244,7 @@ class Peer:
         if at + 32 + len(public) != len(message):
             self.wrong("Init1 with ignored bytes (RFC 8548, 4.1)")
         self.heard, self.offered = message, ciphers
+        self.check_nonce(nonce_a)
         cipher = next((cipher for cipher in self.plan.aeads if cipher in ciphers), None)
         if cipher is None:
             self.wrong(f"no cipher in common: {ciphers}")
@@ -261,7 +265,13 @@ class Peer:
         if cipher not in self.plan.aeads:
             self.wrong(f"Init2 chooses {cipher}, which was not offered (RFC 8548, 3.3)")
         self.heard = message
+        self.check_nonce(message[10:42])
         self.agree(cipher, self.nonce, public, self.sent + self.heard)
+
+    def check_nonce(self, nonce):
+        if nonce in self.nonces:
+            self.wrong("a nonce of another connection (RFC 8548, 3.3)")
+        self.nonces.add(nonce)
 
     def agree(self, cipher, nonce_a, public, messages):
         try:

@@ -245,6 +245,35 @@ def same_bytes(lab, active):
     expect(channel.received[-5600:] == b"".join(bytes([index]) * 700 for index in range(8)), "other data")
 
 
+@alternately("the peer's window is small, or closed for a while: nothing is sent beyond it", "RFC 9293, 3.8.6")
+def small_window(lab, active):
+    for window in (3000, 600, 100):
+        tcp = dict(scale=None, window=window)
+        peer, application = lab.active(tcp=tcp) if active else lab.passive(tcp=tcp)
+        channel = lab.encrypted(peer)
+        data = os.urandom(4000)
+        application.send(data)
+        lab.until(lambda: len(channel.received) >= 1000, "some arrives")
+        peer.tcp.window = 0
+        peer.tcp.transmit(ACK, peer.tcp.next)
+        probes = lambda: [segment for segment in peer.tcp.log[-1:] if not segment.payload]
+        lab.until(lambda: probes() or len(channel.received) == 4000, "a probe of the closed window")
+        peer.tcp.window = window
+        peer.tcp.transmit(ACK, peer.tcp.next)
+        lab.until(lambda: len(channel.received) >= 4000, "all arrives")
+        expect(channel.received == data, "other data")
+
+
+@case("urgent data in line", "RFC 8548, 3.7")
+def urgent_inline(lab):
+    peer, application, channel = pair(lab, True)
+    application.sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    peer.tcp.write(channel.frame(b"words, and!more", urgent=10))
+    # Reading stops in front of the urgent byte.
+    arrives(lab, application, b"words, and!more")
+    lab.exchange(peer, application)
+
+
 # MARK: ends
 
 @alternately("FINp with its FIN is an end of file, data and all; the other direction goes on", "RFC 8548, 3.7")
