@@ -71,7 +71,27 @@ def cell(lab, tep, aead, active, version, tcp):
         end(lab, peer, application)
 
 
+def mptcp(lab, active):
+    """An application with an MPTCP socket, whose peer knows only TCP."""
+    peer, application = lab.active(protocol=262) if active else lab.passive(protocol=262)
+    echo(lab, peer, application)
+    same_id(lab, peer, "fresh", "B" if active else "A")
+    end(lab, peer, application)
+    session = peer.session
+    for index, opener in ((1, active), (2, not active)):
+        peer, application = lab.active(protocol=262, session=session, index=index) if opener else lab.passive(protocol=262, cache=(session,))
+        echo(lab, peer, application)
+        expect(peer.resumed and peer.plan.index == index, "not resumed with the lowest unused secret")
+        same_id(lab, peer, "resumed", "B" if opener else "A")
+        end(lab, peer, application)
+
+
 def declare():
+    for active in (True, False):
+        opener = "the peer opens" if active else "the daemon's host opens"
+        case(f"MPTCP socket, {opener}: fresh, resumed, resumed the other way", "RFC 8548, 3.3 to 3.7", active=active)(mptcp)
+        case(f"no TCP option but ENO, {opener}", "RFC 8548, 3.3 to 3.7", tep=0x23, aead=1, active=active, version=4,
+             tcp=dict(scale=None, window=65535, bare=True))(cell)
     stacks = [dict(), dict(timestamps=True), dict(scale=None, mss=536, window=65535), dict(iss=0xFFFFF000)]
     number = 0
     for tep, name in TEPS.items():

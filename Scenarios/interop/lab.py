@@ -119,17 +119,17 @@ class Lab:
         self.hosts.append(host)
         return host
 
-    def socket(self, version=4):
-        """A TCP socket in the daemon's network namespace."""
+    def tcp_socket(self, version=4, protocol=0):
+        """A TCP or MPTCP socket in the daemon's network namespace."""
         with Lab.shared.inside():
-            return socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+            return socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM, protocol)
 
     # MARK: connections
 
-    def opening(self, version=4, listener=None, tcp=None, host=None, quiet=False, **plan):
+    def opening(self, version=4, listener=None, protocol=0, tcp=None, host=None, quiet=False, **plan):
         """The peer begins to connect to an application; (peer, listening socket)."""
         if listener is None:
-            listener = self.socket(version)
+            listener = self.tcp_socket(version, protocol)
             listener.bind(("::" if version == 6 else "0.0.0.0", 0))
             listener.listen(16)
             listener.setblocking(False)
@@ -158,7 +158,7 @@ class Lab:
             listener.close()
         return peer, application
 
-    def passive(self, version=4, tcp=None, options=(), wait=True, answer=True, quiet=False, **plan):
+    def passive(self, version=4, tcp=None, options=(), wait=True, answer=True, quiet=False, protocol=0, **plan):
         """An application connects to the peer; (peer, application). The peer is None until a SYN came, if it is not waited for."""
         port, found = self.host.port(), []
 
@@ -169,7 +169,7 @@ class Lab:
             return found[0].tcp.accept(segment)
 
         self.host.listen(port, make)
-        sock = self.socket(version)
+        sock = self.tcp_socket(version, protocol)
         for option in options:
             sock.setsockopt(*option)
         application = Application(sock)

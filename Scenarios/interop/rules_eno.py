@@ -267,7 +267,7 @@ def withdrawn(lab):
 
 def crossing(lab, flags):
     """Both ends open actively: the peer answers a SYN with a SYN of its own."""
-    port, sock = lab.host.port(), lab.socket()
+    port, sock = lab.host.port(), lab.tcp_socket()
     sock.bind(("0.0.0.0", 0))
     found = []
 

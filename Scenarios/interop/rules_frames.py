@@ -417,7 +417,7 @@ def urgent(lab, active):
     def out_of_band():
         try:
             received.append(application.sock.recv(1, socket.MSG_OOB))
-        except (BlockingIOError, OSError):
+        except OSError:
             pass
         return received
 
@@ -425,6 +425,29 @@ def urgent(lab, active):
     expect(received == [b"!"], f"{received} is urgent, not '!'")
     application.reading = True
     arrives(lab, application, b"beforeafter")
+    lab.exchange(peer, application)
+
+
+@case("URGp: the urgent byte lies in a later frame", "RFC 8548, 3.7")
+def urgent_ahead(lab):
+    peer, application, channel = pair(lab, True)
+    application.reading = False
+    peer.tcp.write(channel.frame(b"in this ", urgent=17))
+    peer.tcp.write(channel.frame(b"or a later!one"))
+    received = []
+
+    def out_of_band():
+        try:
+            received.append(application.sock.recv(1, socket.MSG_OOB))
+        except OSError:
+            pass
+        return received
+
+    # "in this " and "or a later" are 18 bytes: the last byte of urgent data is the "r".
+    lab.until(out_of_band, "urgent data arrives")
+    expect(received == [b"r"], f"{received} is urgent, not 'r'")
+    application.reading = True
+    arrives(lab, application, b"in this or a late!one")
     lab.exchange(peer, application)
 
 

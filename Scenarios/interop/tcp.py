@@ -86,10 +86,12 @@ class Host:
 class Tcp:
     """One connection. Made by `Tcp(...).connect()` or by a listener; `layer` (may be None) hears of segments and data."""
 
-    def __init__(self, host, remote, remote_port, port=None, mss=None, scale=7, timestamps=False, window=1 << 18, iss=None):
+    def __init__(self, host, remote, remote_port, port=None, mss=None, scale=7, timestamps=False, window=1 << 18, iss=None, bare=False):
         self.host, self.remote, self.remote_port, self.port_here = host, packed(remote), remote_port, port or host.port()
         self.local = packed(host.addresses[len(self.remote)])
         self.mss, self.scale, self.timestamps, self.window = mss or 1500 - 20 - (20 if len(self.local) == 4 else 40), scale, timestamps, window
+        # Without any option but ENO, and so with segments of 536 bytes towards us.
+        self.bare = bare
         # Payload of a segment: there is room for timestamps and for ENO options.
         self.size = self.mss - 24
         self.iss = random.getrandbits(32) if iss is None else iss
@@ -124,6 +126,8 @@ class Tcp:
         self.arm()
 
     def syn_options(self):
+        if self.bare:
+            return b""
         options = b"\x02\x04" + struct.pack("!H", self.mss)
         # Offered by an active opener, answered where it was offered.
         if self.scale is not None and (self.irs is None or self.peer_scale is not None):
