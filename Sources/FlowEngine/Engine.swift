@@ -278,6 +278,8 @@ public struct Engine: ~Copyable {
         switch (arrival.metadata.direction, flow.isOpener) {
         case (.outbound, false): flow.sendSYNACK(bytes, arrival, &output)
         case (.inbound, true): flow.receiveSYNACK(bytes, arrival, &output)
+        case (.outbound, true) where flow.phase != .plain && flow.phase != .observing:
+            flow.sendCrossedSYNACK(bytes, arrival, &output)
         case (.outbound, true), (.inbound, false):
             // Both ends opened; if the flow went plain for that, let it.
             let isPlain = flow.phase == .plain || flow.phase == .observing

@@ -63,9 +63,16 @@ extension Flow {
         case .opening where isJoin:
             // No kernel answers a join with a SYN.
             drop(arrival.metadata.id, &output)
+        case .opening where crosses(packet, options):
+            deliverSYN(bytes, options, arrival, &output)
         case .opening:
-            // Both ends opened: neither can be the other's passive opener (RFC 8547 section 4.3).
+            // Both ends opened, and neither is host B (RFC 8547 section 4.3).
             let mark = becomePlain(.roleConflict, &output)
+            output.actions.append(.accept(arrival.metadata.id, mark))
+        case .accepting where !isJoin && !options.contains(ENO.optionKind):
+            // The opener has given up ENO between two repetitions (RFC 8547 section 4.6).
+            accepting = nil
+            let mark = becomePlain(.noENO, &output)
             output.actions.append(.accept(arrival.metadata.id, mark))
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)

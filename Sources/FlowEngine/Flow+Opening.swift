@@ -8,6 +8,14 @@ struct Opening {
     var option: [UInt8]
     var proposal: Proposal?
     var stripTimestamps = false
+    /// What a SYN from the wire settled that crossed ours.
+    var crossed: Crossed?
+
+    struct Crossed {
+        let outcome: OpenerOutcome
+        let offer: SYNOffer
+        let window: Int
+    }
 
     struct Proposal {
         var chain: SecretChain
@@ -282,6 +290,52 @@ extension Flow {
         keyExchange = exchange
         phase = .keyExchange
         opening = nil
+    }
+
+    // MARK: Simultaneous open
+
+    /// Whether a SYN from the wire that crossed ours comes from a host B (RFC 8547 section 4.3), and has a TEP in common. Nothing is
+    /// encrypted before an ACK segment with ENO has come (section 4.6); mostly that is the peer's SYN-ACK.
+    func crosses(_ packet: TCPPacket, _ options: borrowing TCPOptions) -> Bool {
+        guard let opening, case .success(let outcome) = negotiate(opening.offer, options) else { return false }
+        if case .disabled = outcome { return false }
+        let offer = remember(syn: packet, options, .inbound)
+        self.opening?.crossed = Opening.Crossed(outcome: outcome, offer: offer, window: Int(packet.window))
+        return true
+    }
+
+    /// The local kernel's SYN-ACK, with the option of its SYN.
+    func sendCrossedSYNACK(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        guard phase == .opening, let opening, opening.crossed != nil else { return drop(arrival.metadata.id, &output) }
+        var options = TCPOptions(arrival.packet, of: bytes)
+        restoreMSS(&options)
+        guard options.append(opening.option.span) else { return drop(arrival.metadata.id, &output) }
+        let range = rewrite(arrival.packet, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .undecided))
+    }
+
+    /// The peer's first segment without SYN where its SYN crossed ours, and its SYN-ACK did not come or has not yet.
+    ///
+    /// - Returns: whether the connection is encrypted from here on.
+    func concludeCrossing(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) -> Bool {
+        guard let opening, let crossed = opening.crossed, arrival.packet.flags.contains(.ack),
+            !arrival.packet.flags.contains(.rst), arrival.packet.acknowledgment == outOrigin.sequence(at: 0)
+        else { return false }
+        agree(local: localOffer, remote: crossed.offer)
+        mptcp = nil
+        let hasENO = TCPOptions(arrival.packet, of: bytes).contains(ENO.optionKind)
+        let failure = hasENO ? accept(.success(crossed.outcome), opening, nil, arrival, &output) : .noENOOnACK
+        if let failure {
+            _ = becomePlain(failure, &output)
+            return false
+        }
+        send.acknowledge(0, window: crossed.window)
+        needsENO = true
+        enterJournal(&output)
+        // No third ACK of the kernel's follows for it to ride on.
+        injectOwn(0..<send.nextW, flags: [.ack, .psh], options: ownOptions(now: arrival.now), &output)
+        armEngineTimer(arrival.now)
+        return true
     }
 
     /// A join without proof: the kernel sees a reset, and so does the peer.

@@ -136,6 +136,8 @@ final class Flow {
     var engineRetries = 0
     var progressDeadline: Instant?
     var doubt: Doubt?
+    /// The local kernel asks whether the peer is there, and nothing has authenticated since.
+    var awaitsLife = false
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
     /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
