@@ -65,6 +65,12 @@ extension Flow {
             drop(arrival.metadata.id, &output)
         case .opening:
             receiveCrossingSYN(bytes, options, arrival, &output)
+        case .accepting where !isJoin && !options.contains(ENO.optionKind):
+            // The opener has given up ENO between two repetitions (RFC 8547 section 4.6).
+            accepting = nil
+            let mark = becomePlain(.noENO, &output)
+            if isRefused { return resetBoth(bytes, arrival, &output) }
+            output.actions.append(.accept(arrival.metadata.id, mark))
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }

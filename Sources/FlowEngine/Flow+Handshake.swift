@@ -167,6 +167,12 @@ extension Flow {
     ///
     /// What was told is not taken back, and repeated acknowledgements tell the same.
     func kernelWindow(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
+        let told = windowToTell(acknowledged, field)
+        header.toldWindow = Int(told) << header.remoteScale
+        return told
+    }
+
+    private func windowToTell(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
         let segment = max(1, segmentLimit(Self.usualOptions))
         let offered = Int(field) << header.remoteScale
         guard send.largestWindow >= Self.narrowWindow * segment else {

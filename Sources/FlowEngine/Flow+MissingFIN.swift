@@ -20,6 +20,8 @@ extension Flow {
             sequence: inOrigin.sequence(at: receive.nextK), acknowledgment: outOrigin.sequence(at: send.acknowledgedK),
             flags: [.ack, .fin], window: kernelWindow(send.acknowledgedW, header.remoteWindow))
         receive.appendFIN()
+        // The kernel has had the end of that frame as the end of the stream.
+        if receive.isFinished { return injectAck(now: now, &output) }
         guard
             let range = host.make(fields, from: tuple.remote, to: tuple.local, options: TCPOptions(), &output)
         else { return }

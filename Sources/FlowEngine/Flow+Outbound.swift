@@ -46,6 +46,7 @@ extension Flow {
     private func translateOutbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
+        let edge = receive.acknowledgedK + header.localWindow
         remember(packet, options, arrival)
         if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.ack) {
@@ -53,6 +54,7 @@ extension Flow {
             receive.advertise(header.localWindow)
             if progressDeadline == nil { armProgressTimer(arrival.now) }
             armRedeliveryTimer(arrival.now)
+            if receive.acknowledgedK + header.localWindow > edge { hastenRedelivery(arrival.now) }
             armMemoryTimer(arrival.now)
         }
         header.window = offeredWindow(packet)
@@ -124,9 +126,9 @@ extension Flow {
             armSACKTimer(arrival.now)
             return drop(arrival.metadata.id, &output)
         }
-        let options = outboundOptions(kernelOptions)
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         if askForLife(k, arrival.now, &output) { return drop(arrival.metadata.id, &output) }
+        let options = outboundOptions(kernelOptions)
         var w = pureAckW(k)
         var flags = packet.flags
         if isAwaitingHandshakeACK {

@@ -271,6 +271,8 @@ struct HeaderMemory {
     var remoteWindow: UInt16 = 0
     /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
     var toldEdge = (w: 0, k: 0)
+    /// The window that the local kernel was told last, in bytes.
+    var toldWindow = 0
     /// How much the kernel knows to be acknowledged, in K.
     var toldAcknowledgedK = 0
     var usesTimestamps = false
