@@ -117,7 +117,9 @@ let package = Package(
         .testTarget(
             name: "FirewallTests", dependencies: ["Firewall", "NetfilterQueue", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
+            name: "DaemonCoreTests",
+            dependencies: ["DaemonCore", "FlowEngine", "NetfilterQueue", "PacketWire", logging],
+            swiftSettings: house),
         .testTarget(
             name: "SettingsTests", dependencies: ["tcpcryptd", "FlowEngine", "PacketWire", "Tcpcrypt"],
             swiftSettings: house),

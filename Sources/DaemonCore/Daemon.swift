@@ -32,6 +32,7 @@ public enum DaemonError: Error, Sendable, CustomStringConvertible {
 public final class Daemon: Sendable {
     public let configuration: DaemonConfiguration
     let started = MonotonicClock.nanoseconds()
+    let keyLog: KeyLogFile?
 
     private let makeEngine: @Sendable (_ worker: Int) -> Engine
     private let renewRandomness: @Sendable () -> Void
@@ -44,16 +45,18 @@ public final class Daemon: Sendable {
     private let ended = Latch()
 
     /// - Parameters:
+    ///   - keyLog: what the engines were given, to be told of.
     ///   - makeEngine: runs on the thread of the worker of that number, which keeps the engine.
     ///   - renewRandomness: has this process draw from another stream than copies of it.
     public init(
-        configuration: DaemonConfiguration, steering: any Steering, logger: Logger,
+        configuration: DaemonConfiguration, steering: any Steering, logger: Logger, keyLog: KeyLogFile? = nil,
         makeEngine: @escaping @Sendable (_ worker: Int) -> Engine,
         renewRandomness: @escaping @Sendable () -> Void = {}
     ) throws(DaemonError) {
         self.configuration = configuration
         self.steering = steering
         self.logger = logger
+        self.keyLog = keyLog
         self.makeEngine = makeEngine
         self.renewRandomness = renewRandomness
         events = EventLog(logger: logger)

@@ -162,7 +162,8 @@ extension Flow {
     /// One more connection under a secret that the peer names. Its nonce differs from those of the others, whatever they come to.
     private func attempt(_ entry: ChainEntry, of chain: SecretChain, nonceCount: Int) -> ResumptionMatch? {
         guard let number = chain.admitAttempt(entry.index) else { return nil }
-        return ResumptionMatch(chain: chain, entry: entry, nonce: [number] + host.random.bytes(nonceCount - 1))
+        let count = min(nonceCount, max(host.configuration.resumptionNonce, Accepting.shortestNonce))
+        return ResumptionMatch(chain: chain, entry: entry, nonce: [number] + host.random.bytes(count - 1))
     }
 
     private func answer(
@@ -377,7 +378,9 @@ extension Flow {
 
 extension Accepting {
     static let nonceCountCapable = 6
+    /// The random numbers of MP_JOIN count as well.
     static let nonceCountJoin = 2
+    static let shortestNonce = 4
 
     var isResumed: Bool {
         if case .resumed = answer { true } else { false }

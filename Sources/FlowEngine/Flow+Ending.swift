@@ -337,6 +337,7 @@ extension Flow {
         }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
+        if let due = finDeadline, due <= now { missingFINDue(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         if let due = memoryDeadline, due <= now { memoryDue(now) }
         if let due = rekeyDeadline, due <= now { keyAgeDue(now, &output) }

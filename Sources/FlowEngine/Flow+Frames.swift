@@ -80,7 +80,10 @@ extension Flow {
             return false
         }
         if frame.dataLength == 0 { ackOwed = true }
-        if frame.fin { receive.signedEndW = receive.nextW }
+        if frame.fin {
+            receive.signedEndW = receive.nextW
+            finDeadline = now.adding(milliseconds: Self.missingFIN)
+        }
         if frame.rekey { answerRekey(now, &output) }
         guard phase != .aborted else { return false }
         return proofOwed.map { prove($0, now, &output) } ?? true
@@ -262,7 +265,10 @@ extension Flow {
     /// A FIN counts if the peer signed it, at exactly this place (RFC 8548 section 3.7).
     private func takeFIN(_ segment: Segment, _ now: Instant, _ output: inout Output) {
         guard segment.isFIN, segment.w.upperBound == receive.nextW, receive.finK == nil else { return }
-        if receive.signedEndW == segment.w.upperBound { return receive.appendFIN() }
+        if receive.signedEndW == segment.w.upperBound {
+            finDeadline = nil
+            return receive.appendFIN()
+        }
         if receive.unsignedFINs.note(now) {
             abort(.unsignedFIN, now: now, &output)
         } else if receive.unsignedFINs.shouldAsk(now) {

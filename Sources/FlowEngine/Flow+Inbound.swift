@@ -177,7 +177,8 @@ extension Flow {
         let low = receive.map.k(standingBelow: segment.w.lowerBound)
         var high = receive.map.k(standingBelow: segment.w.upperBound)
         if let finK = receive.finK { high = min(high, finK) }
-        let fin = segment.isFIN && receive.finK != nil && segment.w.upperBound == receive.signedEndW
+        // Once the end is known, a repetition of what comes before it tells of it, though its FIN be missing.
+        let fin = receive.finK != nil && !segment.isPure && segment.w.upperBound == receive.signedEndW
         let start = min(max(low, receive.acknowledgedK), max(high, low))
         return (start..<max(start, high), fin)
     }

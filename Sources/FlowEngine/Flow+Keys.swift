@@ -10,6 +10,7 @@ extension Flow {
         keyFacts = (secret.aead, secret.index)
         (sealer, opener) = secret.streams(crypto)
         sessionID = secret.sessionID(crypto)
+        if let keyLog = host.keyLog { secret.record(in: keyLog, crypto) }
         phase = .encrypted
         keyExchange = nil
         opening = nil
@@ -18,6 +19,7 @@ extension Flow {
             let chain = secret.sessionChain(crypto, lookAhead: SharedState.sessionLookAhead)
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
+            if isOpener { host.sessions.noteSuccess(of: chain, at: tuple.remote) }
         }
         armRekeyTimer(now)
         linkJoinChains(&output)
@@ -114,7 +116,10 @@ extension Flow {
         becomeProven()
         countOrigin()
         output.actions.append(.log(.encrypted(tuple, origin ?? .fresh)))
-        if let chain = isJoin ? mptcp?.sessionChain : sessionChain {
+        guard let chain = isJoin ? mptcp?.sessionChain : sessionChain else { return }
+        if isOpener {
+            host.sessions.noteSuccess(of: chain, at: tuple.remote)
+        } else {
             host.sessions.learn(tuple.remote.address, for: chain)
         }
     }

@@ -113,11 +113,12 @@ extension Flow {
         // Bit a needs a global suboption.
         let overhead = Self.resumptionOverhead + (policy.applicationAware == .off ? 0 : 1)
         let room = options.room
+        let shortest = min(4, host.configuration.resumptionNonce)
         // Of two hosts that open to each other only one could name a secret (RFC 8548 section 3.5).
-        if host.configuration.resumption, room >= overhead + Self.shortestNonce, !policy.takesPassiveRole,
-            let found = host.sessions.propose(to: tuple.remote.address, allowing: teps, now: now.milliseconds)
+        if host.configuration.resumption, room >= overhead + shortest, !policy.takesPassiveRole,
+            let found = host.sessions.propose(to: tuple.remote, allowing: teps, now: now.milliseconds)
         {
-            let nonce = host.random.bytes(min(8, room - overhead))
+            let nonce = openersNonce(room - overhead)
             return offer(.init(chain: found.chain, entry: found.entry, nonce: nonce), policy.applicationAware)
         }
         // Who has answered before is offered encryption always: a downgrade needs more than a few lost packets.
@@ -138,7 +139,11 @@ extension Flow {
 
     /// Kind, length, TEP and half an identifier (RFC 8548 section 3.5), before the nonce.
     private static let resumptionOverhead = 12
-    private static let shortestNonce = 4
+
+    /// As long as is wanted and fits. It may be empty: the secret is used for one attempt only.
+    private func openersNonce(_ room: Int) -> [UInt8] {
+        host.random.bytes(max(0, min(host.configuration.resumptionNonce, room)))
+    }
 
     private func offer(_ proposal: Opening.Proposal, _ applicationAware: ApplicationAwareness) {
         let offer = ENOOffer.resuming(
@@ -161,8 +166,7 @@ extension Flow {
         connection.subflows += 1
         var room = options.room
         if let timestamps = options.range(of: TCPOptionKind.timestamps) { room += timestamps.count }
-        let nonce = host.random.bytes(max(0, min(8, room - Self.resumptionOverhead)))
-        offer(.init(chain: chain, entry: entry, nonce: nonce), .off)
+        offer(.init(chain: chain, entry: entry, nonce: openersNonce(room - Self.resumptionOverhead)), .off)
         opening?.stripTimestamps = true
     }
 
@@ -216,6 +220,7 @@ extension Flow {
             mptcp = nil
         }
         let outcome = negotiate(opening.offer, options)
+        if !isJoin, let proposal = opening.proposal { noteAnswer(outcome, to: proposal) }
         if let failure = accept(outcome, opening, option, arrival, &output) {
             guard !isJoin else { return refuseSYNACK(bytes, arrival, &output) }
             let mark = becomePlain(failure, &output)
@@ -228,6 +233,15 @@ extension Flow {
         enterJournal(&output)
         deliverSYNACK(bytes, options, arrival, &output)
         if crossing != nil { sendCrossedInit1(arrival.now, &output) }
+    }
+
+    /// Whether the session is good for whoever is at that address and port.
+    private func noteAnswer(_ outcome: Result<OpenerOutcome, Fallback>, to proposal: Opening.Proposal) {
+        if case .success(.resumed) = outcome {
+            host.sessions.noteSuccess(of: proposal.chain, at: tuple.remote)
+        } else {
+            host.sessions.noteRefusal(of: proposal.chain, at: tuple.remote)
+        }
     }
 
     func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {

@@ -161,6 +161,8 @@ final class Flow {
     var lastHeard: Instant
     /// When held packets have to go if nothing is heard.
     var heldDeadline: Instant?
+    /// When the end that the peer signed counts without its FIN.
+    var finDeadline: Instant?
     /// When a peer that has proved nothing is given up.
     var proofDeadline: Instant?
     /// When to look whether memory has become idle.
@@ -232,6 +234,7 @@ final class Flow {
         next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
         next = Instant.earlier(next, heldDeadline)
+        next = Instant.earlier(next, finDeadline)
         next = Instant.earlier(next, proofDeadline)
         next = Instant.earlier(next, memoryDeadline)
         next = Instant.earlier(next, rekeyDeadline)

@@ -6,6 +6,7 @@ final class Host {
     let configuration: EngineConfiguration
     let crypto: any CryptoProvider
     let random: any RandomSource
+    let keyLog: (any KeyLog)?
     var counters = EngineCounters()
     var pending: PendingVerdicts
     /// What ``SharedState`` had when the route of a flow changed at last.
@@ -30,11 +31,13 @@ final class Host {
     var isLocked = false
 
     init(
-        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, shared: SharedState
+        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, keyLog: (any KeyLog)?,
+        shared: SharedState
     ) {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
+        self.keyLog = keyLog
         pending = PendingVerdicts(limit: configuration.maximumHeldPackets, bytes: configuration.maximumHeldBytes)
         let rate = configuration.maximumKeyExchangesPerSecond
         // More at once, for a crowd that comes back after a restart.

@@ -8,6 +8,7 @@ extension DaemonSettings {
         configuration.engine = engineConfiguration
         configuration.isSeeded = { SystemRandom.isSeeded }
         configuration.workers = workers
+        configuration.machineClock = machineClock
         configuration.mainQueue = mainQueue
         configuration.synQueue = synQueue
         configuration.strangerQueue = strangerQueue

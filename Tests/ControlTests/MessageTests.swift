@@ -30,17 +30,21 @@ import Testing
                 + #""aeads":["AEAD_AES_128_GCM"],"resumption":true,"excluded_ports":[22,443],"#
                 + #""policies":0,"randomness_seeded":true,"#
                 + #""workers":1,"queues":[31850,31851,31852],"flows":{"handshake":1,"encrypted":2,"plain":3},"sessions":4,"#
+                + #""key_log":{"path":"/root/keys","lines":5,"failures":1},"#
                 + #""counters":{"packets_out":7,"public_key_operations":2}}"#)
         #expect(
             Samples.answer(.sessions).payload.text
                 == #"[{"tep":"TCPCRYPT_ECDHE_Curve25519","aead":"AEAD_AES_128_GCM","role":"B","next_index":4,"#
                 + #""peers":["10.0.1.2","2001:db8::2"],"age_ms":1500}]"#)
-        #expect(Samples.answer(.flushSessions).json.text == #"{"response":"flushed","flushed":1}"#)
+        #expect(Samples.answer(.flushSessions()).json.text == #"{"response":"flushed","flushed":1}"#)
         #expect(ControlResponse.error("no").json.text == #"{"response":"error","error":"no"}"#)
-        #expect(ControlRequest.flushSessions.json.text == #"{"request":"flush-sessions"}"#)
+        #expect(ControlRequest.flushSessions().json.text == #"{"request":"flush-sessions"}"#)
+        #expect(
+            ControlRequest.flushSessions(peer: "10.0.0.0/8").json.text
+                == #"{"request":"flush-sessions","peer":"10.0.0.0/8"}"#)
     }
 
-    @Test(arguments: ControlRequest.allCases)
+    @Test(arguments: Samples.requests)
     func everyAnswerIsReadAgain(request: ControlRequest) throws {
         let response = Samples.answer(request)
         #expect(try ControlResponse(line: response.line.dropLast(), limit: 1 << 20) == response)

@@ -41,7 +41,12 @@ enum Samples {
     static let status = StatusMessage(
         version: "1.0", uptimeMilliseconds: 12, teps: ["TCPCRYPT_ECDHE_Curve25519"], aeads: ["AEAD_AES_128_GCM"],
         resumption: true, excludedPorts: [22, 443], workers: 1, queues: [31850, 31851, 31852],
-        flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4, counters: counters)
+        flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4,
+        keyLog: .init(path: "/root/keys", lines: 5, failures: 1), counters: counters)
+
+    static let requests: [ControlRequest] = [
+        .status, .connections, .sessions, .flushSessions(), .flushSessions(peer: "10.0.0.0/8"), .counters,
+    ]
 
     /// What a daemon with these samples answers.
     static func answer(_ request: ControlRequest) -> ControlResponse {
