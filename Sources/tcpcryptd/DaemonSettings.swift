@@ -98,9 +98,9 @@ struct DaemonSettings: Equatable {
 
     /// Every key of the file.
     static let keys = [
-        "teps", "aeads", "excluded_ports", "policies", "resumption", "session_lifetime", "max_sessions", "resumption_nonce",
-        "workers", "main_queue", "syn_queue", "stranger_queue", "mark_bit", "log_level", "skip_interfaces", "max_flows",
-        "rekey_bytes", "rekey_seconds", "key_log", "machine_clock",
+        "teps", "aeads", "excluded_ports", "policies", "resumption", "session_lifetime", "max_sessions",
+        "resumption_nonce", "workers", "main_queue", "syn_queue", "stranger_queue", "mark_bit", "log_level",
+        "skip_interfaces", "max_flows", "rekey_bytes", "rekey_seconds", "key_log", "machine_clock",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.

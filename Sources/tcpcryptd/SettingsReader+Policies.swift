@@ -71,8 +71,9 @@ extension SettingsReader {
         "an address such as \"192.0.2.1\", or a prefix such as \"192.0.2.0/24\" or \"2001:db8::/32\" with nothing behind its length"
 
     private static func prefix(_ value: JSONValue) -> IPPrefix? {
-        guard case .string(let text) = value else { return nil }
-        return IPPrefix(text)
+        guard case .string(let text) = value, let prefix = IPPrefix(text) else { return nil }
+        // A bit behind the length is somebody's mistake.
+        return IPAddress(text.prefix { $0 != "/" }) == prefix.address ? prefix : nil
     }
 
     private static let portText = "a port from 1 to 65535, or a range such as \"6000-6100\""

@@ -185,7 +185,7 @@ import Testing
         #expect(
             Array(rules("TCPCRYPT-IN-SYN", .ipv4).dropFirst()) == [
                 "SYN -s 10.0.0.0/8 -m multiport --dports 22,6000:6100 STRANGERS",
-                "SYN ! --tcp-option 30 -s 192.0.2.1/32 -j RETURN", "SYN -s 192.0.2.1/32 BYPASS",
+                "SYN ! --tcp-option 30 -s 192.0.2.1 -j RETURN", "SYN -s 192.0.2.1 BYPASS",
                 "SYN -m multiport --dports 443 BYPASS", "SYN ! --tcp-option 30 -m multiport --dports 22 -j RETURN",
                 "-i wg0 SYN ! --tcp-option 30 -j RETURN", "BYPASS",
             ])
@@ -193,8 +193,8 @@ import Testing
             #expect(
                 Array(rules("TCPCRYPT-OUT-\(chain)", .ipv4).dropFirst()) == [
                     "\(flags) -d 10.0.0.0/8 -m multiport \(ports) 22,6000:6100 -g TCPCRYPT-OUT-MAIN",
-                    "\(flags) ! --tcp-option 30 -d 192.0.2.1/32 -g TCPCRYPT-OUT-PLAIN",
-                    "\(flags) -d 192.0.2.1/32 -g TCPCRYPT-OUT-NEW",
+                    "\(flags) ! --tcp-option 30 -d 192.0.2.1 -g TCPCRYPT-OUT-PLAIN",
+                    "\(flags) -d 192.0.2.1 -g TCPCRYPT-OUT-NEW",
                     "\(flags) -m multiport \(ports) 443 -g TCPCRYPT-OUT-NEW",
                     "\(flags) ! --tcp-option 30 -m multiport \(ports) 22 -g TCPCRYPT-OUT-PLAIN",
                     "-o wg0 \(flags) ! --tcp-option 30 -g TCPCRYPT-OUT-PLAIN",
