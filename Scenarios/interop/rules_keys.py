@@ -6,7 +6,6 @@ from cryptography.hazmat.primitives.serialization import PublicFormat
 import keys
 from keys import CURVE448, CURVE25519, P256, P521, SCHEMES, init1, init2, prefixed
 from lab import case, expect
-from wire import ACK, PSH
 
 X = CURVE25519
 ALL = (1, 2, 0x10)

@@ -1,11 +1,10 @@
 """Rules of session resumption (RFC 8548, 3.5), one case each."""
-import json
 import os
 
 import eno
-from keys import CURVE448, CURVE25519, P256, Session
-from lab import Lab, case, expect
-from wire import RST, SYN
+from keys import CURVE448, CURVE25519, P256
+from lab import case, expect
+from wire import SYN
 
 X = CURVE25519
 
