@@ -68,6 +68,7 @@ let package = Package(
             name: "tcpcryptd",
             dependencies: [
                 "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "Tcpcrypt", "ControlProtocol",
+                "NetfilterQueue",
                 arguments, logging, system,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -117,7 +118,10 @@ let package = Package(
         .testTarget(
             name: "FirewallTests", dependencies: ["Firewall", "NetfilterQueue", "PacketWire"], swiftSettings: house),
         .testTarget(
-            name: "DaemonCoreTests", dependencies: ["DaemonCore", "FlowEngine", "PacketWire"], swiftSettings: house),
+            name: "DaemonCoreTests",
+            dependencies: ["DaemonCore", "FlowEngine", "NetfilterQueue", "PacketWire", logging],
+            swiftSettings: house),
+        .testTarget(name: "SettingsTests", dependencies: ["tcpcryptd"], swiftSettings: house),
         .testTarget(
             name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient", logging],
             swiftSettings: house),

@@ -1,7 +1,8 @@
 """peer.py FIFO (listen PORT | connect ADDRESS PORT) [--mptcp] [--v6] [--bind ADDRESS]: one end of a connection, driven
 by commands from a FIFO; everything that happens is one line on standard output, so that a scenario can wait for it.
 
-Commands: send BYTES | flood | stop | finish (stop, then shutdown) | want BYTES | read | pause | shutdown | close | abort
+Commands: send BYTES | flood | stop | finish (stop, then shutdown) | want BYTES | read | pause | keepalive SECONDS |
+          shutdown | close | abort
 Events:   listening, connected LOCAL REMOTE, sent N, received N (for want), eof TOTAL, recv-error NAME TOTAL, send-error NAME
 A kernel reports an error once, to whichever call comes first; that a read returns nothing after a write failed is no `eof`.
 The payload is the marker over and over, so that any 31 plaintext bytes in a row betray themselves. What arrives is
@@ -103,6 +104,10 @@ class Peer:
             self.wanted.append(count)
             if self.received >= count:
                 say("received", self.wanted.pop(0))
+        elif command == "keepalive":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in (socket.TCP_KEEPIDLE, count), (socket.TCP_KEEPINTVL, count), (socket.TCP_KEEPCNT, 3):
+                self.connection.setsockopt(socket.IPPROTO_TCP, option, value)
         elif command == "pause":
             self.reading.clear()
         elif command == "read":

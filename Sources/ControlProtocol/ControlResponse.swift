@@ -5,11 +5,13 @@ public enum ControlResponse: ControlMessage {
     case sessions([SessionMessage])
     /// How many sessions were forgotten.
     case flushed(Int)
+    /// How many connections are given new keys.
+    case rekeying(Int)
     case counters(CountersMessage)
     /// The request failed; the text is for the person who asked.
     case error(String)
 
-    private enum Kind: String, CaseIterable { case status, connections, sessions, flushed, counters, error }
+    private enum Kind: String, CaseIterable { case status, connections, sessions, flushed, rekeying, counters, error }
 
     private var kind: Kind {
         switch self {
@@ -17,6 +19,7 @@ public enum ControlResponse: ControlMessage {
         case .connections: .connections
         case .sessions: .sessions
         case .flushed: .flushed
+        case .rekeying: .rekeying
         case .counters: .counters
         case .error: .error
         }
@@ -28,7 +31,7 @@ public enum ControlResponse: ControlMessage {
         case .status(let message): message.json
         case .connections(let messages): .array(messages.map(\.json))
         case .sessions(let messages): .array(messages.map(\.json))
-        case .flushed(let count): .integer(count)
+        case .flushed(let count), .rekeying(let count): .integer(count)
         case .counters(let message): message.json
         case .error(let text): .string(text)
         }
@@ -47,6 +50,7 @@ public enum ControlResponse: ControlMessage {
         case .connections: self = .connections(try reader.messages(key))
         case .sessions: self = .sessions(try reader.messages(key))
         case .flushed: self = .flushed(try reader.integer(key))
+        case .rekeying: self = .rekeying(try reader.integer(key))
         case .counters: self = .counters(try CountersMessage(json: reader.value(key)))
         case .error: self = .error(try reader.string(key))
         }

@@ -67,6 +67,13 @@ struct ObjectReader {
         }
     }
 
+    /// `nil` for null and for an absent member.
+    func optionalMessage<Message: ControlMessage>(
+        _ key: String, _ type: Message.Type = Message.self
+    ) throws(ControlProtocolError) -> Message? {
+        isNull(key) ? nil : try Message(json: value(key))
+    }
+
     func messages<Message: ControlMessage>(
         _ key: String, _ type: Message.Type = Message.self
     ) throws(ControlProtocolError) -> [Message] {

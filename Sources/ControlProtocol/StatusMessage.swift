@@ -24,6 +24,30 @@ public struct StatusMessage: ControlMessage {
         }
     }
 
+    /// Where keys are written for whoever is to read captures.
+    public struct KeyLog: ControlMessage {
+        public var path: String
+        /// Connections whose keys this daemon wrote there.
+        public var lines: UInt64
+        /// Connections whose keys it could not write.
+        public var failures: UInt64
+
+        public init(path: String, lines: UInt64, failures: UInt64) {
+            self.path = path
+            self.lines = lines
+            self.failures = failures
+        }
+
+        public var json: JSONValue { ["path": .string(path), "lines": .count(lines), "failures": .count(failures)] }
+
+        public init(json: JSONValue) throws(ControlProtocolError) {
+            let reader = try ObjectReader(json, "key_log")
+            path = try reader.string("path")
+            lines = try reader.count("lines")
+            failures = try reader.count("failures")
+        }
+    }
+
     public var version: String
     /// Milliseconds since the daemon started.
     public var uptimeMilliseconds: Int
@@ -42,11 +66,14 @@ public struct StatusMessage: ControlMessage {
     public var flows: Flows
     /// Cached sessions.
     public var sessions: Int
+    /// Nil where no keys are written.
+    public var keyLog: KeyLog?
     public var counters: CountersMessage
 
     public init(
         version: String, uptimeMilliseconds: Int, teps: [String], aeads: [String], resumption: Bool,
-        excludedPorts: [Int], workers: Int, queues: [Int], flows: Flows, sessions: Int, counters: CountersMessage
+        excludedPorts: [Int], workers: Int, queues: [Int], flows: Flows, sessions: Int, keyLog: KeyLog? = nil,
+        counters: CountersMessage
     ) {
         self.version = version
         self.uptimeMilliseconds = uptimeMilliseconds
@@ -58,6 +85,7 @@ public struct StatusMessage: ControlMessage {
         self.queues = queues
         self.flows = flows
         self.sessions = sessions
+        self.keyLog = keyLog
         self.counters = counters
     }
 
@@ -73,6 +101,7 @@ public struct StatusMessage: ControlMessage {
             "queues": .integers(queues),
             "flows": flows.json,
             "sessions": .integer(sessions),
+            "key_log": keyLog?.json ?? .null,
             "counters": counters.json,
         ]
     }
@@ -89,6 +118,7 @@ public struct StatusMessage: ControlMessage {
         queues = try reader.integers("queues")
         flows = try Flows(json: reader.value("flows"))
         sessions = try reader.integer("sessions")
+        keyLog = try reader.optionalMessage("key_log")
         counters = try CountersMessage(json: reader.value("counters"))
     }
 }

@@ -24,6 +24,9 @@ public struct SubflowMessage: ControlMessage {
     public var sessionID: String?
     /// The index i of the session secret ss[i] in use.
     public var secretIndex: Int?
+    /// The generation numbers of the keys (RFC 8548 section 3.8).
+    public var localGeneration: Int?
+    public var remoteGeneration: Int?
     /// Bytes of the application.
     public var plainBytesIn: UInt64 = 0
     public var plainBytesOut: UInt64 = 0
@@ -53,6 +56,8 @@ public struct SubflowMessage: ControlMessage {
             "role": .text(role?.rawValue),
             "session_id": .text(sessionID),
             "secret_index": secretIndex.map { .integer($0) } ?? .null,
+            "local_generation": localGeneration.map { .integer($0) } ?? .null,
+            "remote_generation": remoteGeneration.map { .integer($0) } ?? .null,
             "plain_bytes_in": .count(plainBytesIn),
             "plain_bytes_out": .count(plainBytesOut),
             "wire_bytes_in": .count(wireBytesIn),
@@ -73,6 +78,8 @@ public struct SubflowMessage: ControlMessage {
         role = try reader.optionalChoice("role")
         sessionID = try reader.optionalString("session_id")
         secretIndex = try reader.optionalInteger("secret_index")
+        localGeneration = try reader.optionalInteger("local_generation")
+        remoteGeneration = try reader.optionalInteger("remote_generation")
         plainBytesIn = try reader.count("plain_bytes_in")
         plainBytesOut = try reader.count("plain_bytes_out")
         wireBytesIn = try reader.count("wire_bytes_in")

@@ -19,7 +19,18 @@ extension Daemon {
                     engine.sessions(now: now, from: &place)
                 }
                 return .sessions(SessionReport.merged(Array(reports.joined())).map(SessionMessage.init))
-            case .flushSessions: return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .flushSessions(nil): return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .flushSessions(let peer?):
+                guard let prefix = IPPrefix(peer) else {
+                    return .error("\"\(peer)\" is no address and no prefix such as 192.0.2.0/24 or 2001:db8::/32")
+                }
+                let counts = try await askInPieces(ofAll: false) { engine, _, place in
+                    engine.flushSessions(peersIn: prefix, from: &place)
+                }
+                return .flushed(counts.reduce(0, +))
+            case .rekey:
+                let counts = try await askInPieces { engine, now, place in engine.rekey(now: now, from: &place) }
+                return .rekeying(counts.reduce(0, +))
             case .counters: return .counters(.sum(of: try await askAll { loop in loop.counters }))
             }
         } catch {
@@ -43,7 +54,7 @@ extension Daemon {
             workers: parts.count, queues: queueNumbers,
             flows: .init(handshake: flows(.handshake), encrypted: flows(.encrypted), plain: flows(.plain)),
             // All have the same cache.
-            sessions: parts.first?.sessions ?? 0, counters: .sum(of: parts.map(\.counters)))
+            sessions: parts.first?.sessions ?? 0, keyLog: keyLog?.message, counters: .sum(of: parts.map(\.counters)))
     }
 
     private var queueNumbers: [Int] {
@@ -98,6 +109,8 @@ extension SubflowMessage {
         role = report.role.map(Role.init)
         sessionID = Self.hexadecimal(report.sessionID)
         secretIndex = report.secretIndex
+        localGeneration = report.localGeneration
+        remoteGeneration = report.remoteGeneration
         plainBytesIn = report.plainBytesIn
         plainBytesOut = report.plainBytesOut
         wireBytesIn = report.wireBytesIn

@@ -32,8 +32,10 @@ public enum DaemonError: Error, Sendable, CustomStringConvertible {
 public final class Daemon: Sendable {
     public let configuration: DaemonConfiguration
     let started = MonotonicClock.nanoseconds()
+    let keyLog: KeyLogFile?
 
     private let makeEngine: @Sendable (_ worker: Int) -> Engine
+    private let renewRandomness: @Sendable () -> Void
     private let steering: any Steering
     private let logger: Logger
     private let events: EventLog
@@ -42,15 +44,21 @@ public final class Daemon: Sendable {
     private let stopping = Mutex<Task<Void, Never>?>(nil)
     private let ended = Latch()
 
-    /// - Parameter makeEngine: runs on the thread of the worker of that number, which keeps the engine.
+    /// - Parameters:
+    ///   - keyLog: what the engines were given, to be told of.
+    ///   - makeEngine: runs on the thread of the worker of that number, which keeps the engine.
+    ///   - renewRandomness: has this process draw from another stream than copies of it.
     public init(
-        configuration: DaemonConfiguration, steering: any Steering, logger: Logger,
-        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine
+        configuration: DaemonConfiguration, steering: any Steering, logger: Logger, keyLog: KeyLogFile? = nil,
+        makeEngine: @escaping @Sendable (_ worker: Int) -> Engine,
+        renewRandomness: @escaping @Sendable () -> Void = {}
     ) throws(DaemonError) {
         self.configuration = configuration
         self.steering = steering
         self.logger = logger
+        self.keyLog = keyLog
         self.makeEngine = makeEngine
+        self.renewRandomness = renewRandomness
         events = EventLog(logger: logger)
         var workers: [Worker] = []
         for index in 0..<max(1, configuration.workers) { workers.append(try Worker(index: index, logger: logger)) }
@@ -130,8 +138,13 @@ public final class Daemon: Sendable {
 
     /// Compares flows and sockets every ten seconds; ends when its task is cancelled or a loop is gone.
     public func keepHouse() async {
+        var bootID = BootID.current
         while (try? await Task.sleep(for: .seconds(10))) != nil {
             do {
+                if let now = BootID.current, now != bootID {
+                    bootID = now
+                    try await askAll { loop in loop.disownSecrets() }
+                }
                 let sockets = try Self.survey().tuples
                 try await askAll { loop in loop.reconcile(sockets) }
             } catch DaemonError.stopped {
@@ -163,7 +176,7 @@ public final class Daemon: Sendable {
     /// - Parameter body: answers a part of it, and moves the place.
     func askInPieces<Answer: Sendable>(
         ofAll isOfAll: Bool = true,
-        _ body: @escaping @Sendable (borrowing Engine, Instant, inout ReportPlace) -> Answer
+        _ body: @escaping @Sendable (inout Engine, Instant, inout ReportPlace) -> Answer
     ) async throws -> [Answer] {
         try await withThrowingTaskGroup(of: [Answer].self) { group in
             for worker in workers.prefix(isOfAll ? workers.count : 1) {
@@ -173,7 +186,7 @@ public final class Daemon: Sendable {
                     while !place.isEnd {
                         let (from, answer) = try await worker.ask { [place] loop in
                             var next = place
-                            let answer = body(loop.engine, loop.time, &next)
+                            let answer = body(&loop.engine, loop.time, &next)
                             return (next, answer)
                         }
                         place = from
@@ -216,7 +229,8 @@ public final class Daemon: Sendable {
                 kernel: kernel, journal: journal, events: events, marks: configuration.marks)
             return PacketLoop(
                 share: WorkerShare(worker: worker, workers: workers.count), engine: makeEngine(worker),
-                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox)
+                executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox,
+                machine: try MachineWatch(clockPath: configuration.machineClock), renewRandomness: renewRandomness)
         } catch let error as QueueError {
             throw .queue(error)
         } catch let error as SystemCallError {

@@ -19,6 +19,8 @@ public struct DaemonConfiguration: Sendable {
     public var injectGroup: UInt32 = 31_856
     /// Holds a directory per network namespace with the crash journal and the lock.
     public var runDirectory = "/run/tcpcryptd"
+    /// The hypervisor's clock device, where there is one.
+    public var machineClock = "/dev/vmclock0"
     /// How long the queues are served while resets leave, in milliseconds.
     public var graceMilliseconds = 250
 

@@ -29,8 +29,14 @@ final class EventLog: Sendable {
         case .joinRefused(let tuple, let reason):
             write(.notice, "MPTCP join refused", tuple, reason.rawValue)
         case .aborted(let tuple, let reason):
-            write(reason == .shutdown ? .debug : .warning, "connection aborted", tuple, reason.rawValue)
+            write(reason.isOfAll ? .debug : .warning, "connection aborted", tuple, reason.rawValue)
         }
+    }
+
+    func machineCopied(_ connections: Int) {
+        logger.warning(
+            "this machine went on from a snapshot: \(connections) encrypted connections end, all session secrets are erased"
+        )
     }
 
     func journalFull(_ tuple: FlowTuple) {

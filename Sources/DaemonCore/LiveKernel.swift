@@ -14,7 +14,7 @@ struct LiveKernel: PacketKernel, ~Copyable {
 
     private let injector: PacketInjector
     private let sockets: SocketDiagnostics
-    private let events: EventLog
+    let events: EventLog
     /// Sockets that were not found by address alone: perhaps bound to a device.
     private var missed: Set<FlowTuple> = []
 

@@ -21,6 +21,8 @@ struct PacketLoop: ~Copyable {
     private var output = Output()
     private var buffer = PacketBuffer()
     private var poller: Poller
+    private var machine: MachineWatch
+    private let renewRandomness: @Sendable () -> Void
     private var phase = Phase.running
     private var now: Instant
     /// When sockets may be listed again: strangers can make it worth while.
@@ -42,11 +44,15 @@ struct PacketLoop: ~Copyable {
 
     init(
         share: WorkerShare, engine: consuming Engine, executor: consuming ActionExecutor<LiveKernel>,
-        interfaces: consuming InterfaceTable, routes: consuming RouteTable, mailbox: Mailbox
+        interfaces: consuming InterfaceTable, routes: consuming RouteTable, mailbox: Mailbox,
+        machine: consuming MachineWatch, renewRandomness: @escaping @Sendable () -> Void
     ) {
         self.share = share
         self.engine = engine
-        poller = Poller(executor.kernel.fileDescriptors + [mailbox.wakeUp.fileDescriptor])
+        poller = Poller(
+            executor.kernel.fileDescriptors + [mailbox.wakeUp.fileDescriptor, machine.fileDescriptor])
+        self.machine = machine
+        self.renewRandomness = renewRandomness
         self.executor = executor
         self.interfaces = interfaces
         self.routes = routes
@@ -64,6 +70,7 @@ struct PacketLoop: ~Copyable {
             poller.wait(nanoseconds: nextDeadline.map { $0.nanoseconds &- now.nanoseconds })
             tick()
             let sources = LiveKernel.Source.allCases
+            if machine.isCopied(hasNews: poller.isReady(sources.count + 1)) { disownSecrets() }
             if poller.isReady(sources.count) { runJobs(mailbox.take()) }
             for source in sources where poller.isReady(source.rawValue) { try drain(source) }
             runTimers()
@@ -226,6 +233,16 @@ extension PacketLoop {
             executor.journal.remove(tuple)
         }
         executor.kernel.destroyMissed()
+    }
+
+    /// The machine may exist twice.
+    mutating func disownSecrets() {
+        renewRandomness()
+        let count = engine.flowCounts[.encrypted] ?? 0
+        executor.kernel.events.machineCopied(count)
+        engine.disownSecrets(now: now, into: &output)
+        executeOutput()
+        executor.kernel.flush()
     }
 
     /// Ends ``run()``; closing the queues then drops what is still held.

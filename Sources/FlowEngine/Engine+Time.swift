@@ -13,7 +13,7 @@ struct Chores {
     }
 
     var reconciliation: Reconciliation?
-    /// Sessions that were forgotten are still to be erased.
+    /// Sessions that were forgotten, or whose time is over, are still to be erased.
     var isErasing = false
     /// MPTCP connections without subflows are still to be forgotten.
     var isExpiring = false
@@ -108,15 +108,47 @@ extension Engine {
     public mutating func flushSessions() {
         host.locked {
             host.sessions.flush()
-            chores.isErasing = host.sessions.erase(atMost: Chores.sessions)
+            chores.isErasing = true
         }
+    }
+
+    /// Gives encrypted connections new keys (RFC 8548 section 3.8), some at a time.
+    ///
+    /// - Returns: how many of these; for others the end has been signed already.
+    public mutating func rekey(now: Instant, from place: inout ReportPlace) -> Int {
+        var count = 0
+        for (_, flow) in flows.entries(from: &place.table, count: Chores.deadlines) where flow.requestRekeying(now) {
+            count += 1
+            schedule(flow)
+        }
+        place.isEnd = flows.isEnd(place.table)
+        return count
+    }
+
+    /// Forgets cached sessions with a peer in `prefix`, among some of them from `place` on; connections go on.
+    ///
+    /// - Returns: how many were forgotten.
+    public func flushSessions(peersIn prefix: IPPrefix, from place: inout ReportPlace) -> Int {
+        var table = place.table
+        var count = 0
+        host.locked {
+            count = host.sessions.remove(peersIn: prefix, from: &table, count: Chores.sessions)
+            place.isEnd = host.sessions.isEnd(table)
+        }
+        place.table = table
+        return count
     }
 
     private mutating func doChores(_ now: Instant, _ output: inout Output) {
         if chores.reconciliation != nil { reconcileSome(&output) }
-        if chores.isErasing { host.locked { chores.isErasing = host.sessions.erase(atMost: Chores.sessions) } }
-        if chores.isExpiring || nextExpiry <= now {
-            nextExpiry = now.adding(milliseconds: 10_000)
+        let isTime = nextExpiry <= now
+        if isTime { nextExpiry = now.adding(milliseconds: 10_000) }
+        if chores.isErasing || isTime {
+            host.locked {
+                chores.isErasing = host.sessions.erase(atMost: Chores.sessions, now: now.milliseconds)
+            }
+        }
+        if chores.isExpiring || isTime {
             host.locked { chores.isExpiring = host.tracker.expire(now: now, atMost: Chores.connections) }
         }
     }

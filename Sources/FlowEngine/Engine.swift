@@ -21,14 +21,16 @@ public struct Engine: ~Copyable {
     /// What is too long to be done at once.
     var chores = Chores()
 
-    /// - Parameter shared: what it has in common with the host's other engines, if there are any.
+    /// - Parameters:
+    ///   - shared: what it has in common with the host's other engines, if there are any.
+    ///   - keyLog: gets the keys of all connections where there is one.
     public init(
         configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource,
-        shared: SharedState? = nil
+        shared: SharedState? = nil, keyLog: (any KeyLog)? = nil
     ) {
         host = Host(
-            configuration: configuration, crypto: crypto, random: random,
-            shared: shared ?? SharedState(crypto: crypto))
+            configuration: configuration, crypto: crypto, random: random, keyLog: keyLog,
+            shared: shared ?? SharedState(configuration, crypto: crypto))
         unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
         finished = FinishedFlows(limit: configuration.maximumFlows / 4)
     }
@@ -319,6 +321,10 @@ public struct Engine: ~Copyable {
             plainFlows.insert(PlainFlow(flow))
             return
         }
+        schedule(flow)
+    }
+
+    mutating func schedule(_ flow: Flow) {
         guard let next = flow.nextDeadline else { return }
         if let scheduled = flow.scheduled, scheduled <= next { return }
         flow.scheduled = next

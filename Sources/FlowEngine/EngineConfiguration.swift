@@ -10,6 +10,13 @@ public struct EngineConfiguration: Sendable {
     public var excludedPorts: Set<UInt16> = []
     /// Whether sessions are cached and resumed (RFC 8548 section 3.5).
     public var resumption = true
+    /// Sessions cached, of the host; each takes about 3 KB, and whoever exchanges keys makes one.
+    public var maximumSessions = 32_768
+    /// How long after its key exchange a session may be resumed, in seconds.
+    public var sessionLifetime = 86_400
+    /// Bytes of nonce that we send to resume or join, 0 to 8; fewer where options leave no room, and 4 at least where we accept a session.
+    /// Less than 8 only where no two machines ever have the same memory (RFC 8548 section 3.5).
+    public var resumptionNonce = 8
     /// Flows tracked at once; beyond that new connections are plain.
     public var maximumFlows = 262_144
     /// Of these, such as a SYN from the wire opened and nobody has made keys for: see ``UnprovenFlows``.
@@ -26,6 +33,10 @@ public struct EngineConfiguration: Sendable {
     /// Largest frame made, in data bytes. Nothing of a frame counts before all of it has arrived, so it should
     /// not exceed the initial congestion window.
     public var maximumFrameData = 14_000
+    /// Bytes of frames under one key, after which the next frame begins a new generation: 2^32 blocks of AES by default.
+    public var mostBytesUnderKey: UInt64 = 1 << 36
+    /// How old keys become that were used, in milliseconds (RFC 8548 section 3.8).
+    public var oldestKeyMilliseconds: Int64 = 3_600_000
 
     public init() {}
 }

@@ -230,6 +230,10 @@ public enum AbortReason: String, Sendable, Hashable {
     case handshakeTimeout = "key exchange timed out"
     case unknownEncryptedFlow = "encrypted before a restart"
     case shutdown = "daemon stopped"
+    case machineCopied = "machine restored from a snapshot"
+
+    /// Whether all connections end for it.
+    public var isOfAll: Bool { self == .shutdown || self == .machineCopied }
 }
 
 public struct SubflowReport: Sendable, Hashable {
@@ -244,6 +248,9 @@ public struct SubflowReport: Sendable, Hashable {
     /// The RFC 8548 section 3.4 session ID, empty until known.
     public var sessionID: [UInt8]
     public var secretIndex: Int?
+    /// The generation numbers of RFC 8548 section 3.8.
+    public var localGeneration: Int?
+    public var remoteGeneration: Int?
     public var plainBytesIn: UInt64
     public var plainBytesOut: UInt64
     public var wireBytesIn: UInt64
@@ -282,6 +289,8 @@ public struct EngineCounters: Sendable, Hashable {
     public var framesSealed: UInt64 = 0
     public var framesOpened: UInt64 = 0
     public var publicKeyOperations: UInt64 = 0
+    /// Generations of keys that this end began, or followed the peer in.
+    public var rekeys: UInt64 = 0
     /// Messages of strangers that had to come again.
     public var keyExchangesPutOff: UInt64 = 0
     public var freshHandshakes: UInt64 = 0

@@ -133,7 +133,7 @@ extension Flow {
             guard self.host.configuration.resumption,
                 let found = self.host.sessions.find(half, tep: tep, now: now.milliseconds)
             else { return nil }
-            return ResumptionMatch(chain: found.chain, entry: found.entry, nonce: self.host.random.bytes(nonceCount))
+            return self.attempt(found.entry, of: found.chain, nonceCount: nonceCount)
         }
         if case .success(.fresh) = outcome, !host.keyExchanges.hasRoom(now) {
             _ = becomePlain(.busy, &output)
@@ -154,18 +154,23 @@ extension Flow {
         guard connection.protection == .encrypted, let chain = connection.acceptingChain else {
             return refuseJoin(.noProof, &output)
         }
+        var refusal = options.contains(ENO.optionKind) ? JoinRefusal.badProof : .noProof
         let outcome = answer(options, teps: host.configuration.teps) { half, tep, _ in
             guard tep == chain.tep, let entry = chain.find(half) else { return nil }
-            return ResumptionMatch(
-                chain: chain, entry: entry, nonce: self.host.random.bytes(Accepting.nonceCountJoin))
+            let match = self.attempt(entry, of: chain, nonceCount: Accepting.nonceCountJoin)
+            if match == nil { refusal = .tooManyAttempts }
+            return match
         }
-        if accept(outcome, packet, remoteOffer) != nil {
-            return refuseJoin(options.contains(ENO.optionKind) ? .badProof : .noProof, &output)
-        }
-        guard case .resumed(let match, _) = accepting?.answer else { return refuseJoin(.badProof, &output) }
-        guard connection.admitAttempt(match.entry.index) else { return refuseJoin(.tooManyAttempts, &output) }
+        guard accept(outcome, packet, remoteOffer) == nil else { return refuseJoin(refusal, &output) }
         mptcp = connection
         connection.subflows += 1
+    }
+
+    /// One more connection under a secret that the peer names. Its nonce differs from those of the others, whatever they come to.
+    private func attempt(_ entry: ChainEntry, of chain: SecretChain, nonceCount: Int) -> ResumptionMatch? {
+        guard let number = chain.admitAttempt(entry.index) else { return nil }
+        let count = min(nonceCount, max(host.configuration.resumptionNonce, Accepting.shortestNonce))
+        return ResumptionMatch(chain: chain, entry: entry, nonce: [number] + host.random.bytes(count - 1))
     }
 
     private func answer(
@@ -281,9 +286,11 @@ extension Flow {
         if !isJoin { mptcp?.usesTimestamps = header.usesTimestamps }
         if let sent = accepting.synAckSent { note(roundTripSince: sent, arrival.now) }
         enterJournal(&output)
-        guard begin(accepting, arrival.now, &output) else { return drop(arrival.metadata.id, &output) }
+        begin(accepting, arrival.now, &output)
         removalDeadline = nil
         inbound(bytes, arrival, &output)
+        // A peer that says nothing of its own accord, as ours do, is asked to.
+        if proofOwed != nil, !isJoin, phase == .encrypted { initiateRekeying(arrival.now, &output) }
     }
 
     /// Whether the kernel obeys a reset of its half-open connection: nothing less may make this one forget it.
@@ -320,7 +327,7 @@ extension Flow {
             resuming: match.entry, of: match.chain, sessionNonce: nonce + accepting.joinRandoms)
     }
 
-    private func begin(_ accepting: Accepting, _ now: Instant, _ output: inout Output) -> Bool {
+    private func begin(_ accepting: Accepting, _ now: Instant, _ output: inout Output) {
         switch accepting.answer {
         case .fresh(let tep):
             self.tep = tep
@@ -328,24 +335,13 @@ extension Flow {
             transcript = accepting.transcript
             phase = .keyExchange
             self.accepting = nil
-            return true
         case .resumed(let match, let peerNonce):
             let chain = match.chain
             tep = chain.tep
             origin = isJoin ? .join : .resumed
-            if isJoin {
-                unprovenJoin = match.entry.index
-            } else {
-                sessionChain = chain
-            }
-            let secret = resumedSecret(match, peerNonce, accepting)
-            if !isJoin, !host.sessions.spend(chain, match.entry.index) {
-                abort(.secretReused, now: now, &output)
-                return false
-            }
-            if !isJoin { host.sessions.learn(tuple.remote.address, for: chain) }
-            install(secret, now: now, &output)
-            return true
+            if !isJoin { sessionChain = chain }
+            proofOwed = match.entry.index
+            install(resumedSecret(match, peerNonce, accepting), now: now, &output)
         }
     }
 
@@ -368,7 +364,9 @@ extension Flow {
 
 extension Accepting {
     static let nonceCountCapable = 6
+    /// The random numbers of MP_JOIN count as well.
     static let nonceCountJoin = 2
+    static let shortestNonce = 4
 
     var isResumed: Bool {
         if case .resumed = answer { true } else { false }

@@ -161,6 +161,7 @@ extension Flow {
         ackDeadline = nil
         doubt = nil
         heldDeadline = nil
+        rekeyDeadline = nil
         isReset = true
         removalDeadline = now.adding(milliseconds: FlowTime.reset)
     }
@@ -193,12 +194,12 @@ extension Flow {
         output.actions.append(.log(.aborted(tuple, reason)))
         var keys: MPTCPKeys?
         if let mptcp {
-            host.locked { keys = reason == .shutdown || mptcp.subflows <= 1 ? mptcp.keys : nil }
+            host.locked { keys = reason.isOfAll || mptcp.subflows <= 1 ? mptcp.keys : nil }
         }
         closingKeys = keys
         injectReset(keys, &output)
         if let keys { injectFastClose(keys, &output) }
-        if keys == nil || reason != .shutdown { output.actions.append(.destroySocket(tuple)) }
+        if keys == nil || !reason.isOfAll { output.actions.append(.destroySocket(tuple)) }
         dropHeld(&output)
         phase = .aborted
         forgetKeys()
@@ -222,6 +223,7 @@ extension Flow {
         sealer = nil
         opener = nil
         accepting = nil
+        rekeyDeadline = nil
     }
 
     private func injectReset(_ keys: MPTCPKeys?, _ output: inout Output) {
@@ -266,7 +268,7 @@ extension Flow {
 
     /// Ends what nobody has made or proved keys for.
     func giveUpUnproven(_ now: Instant, _ output: inout Output) {
-        guard unprovenJoin != nil else { return abort(.handshakeTimeout, now: now, &output) }
+        guard awaitsProof else { return abort(.handshakeTimeout, now: now, &output) }
         // Anybody may have sent it: it does not end the connection it named. The kernel has not seen its third ACK.
         dropHeld(&output)
         refuseJoin(.noProof, &output)
@@ -333,8 +335,10 @@ extension Flow {
         }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
+        if let due = finDeadline, due <= now { missingFINDue(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         if let due = memoryDeadline, due <= now { memoryDue(now) }
+        if let due = rekeyDeadline, due <= now { keyAgeDue(now, &output) }
         return true
     }
 

@@ -25,12 +25,7 @@ extension Flow {
             guard phase == .encrypted || phase == .keyExchange else { return drop(arrival.metadata.id, &output) }
             takeFIN(segment, arrival.now, &output)
             guard phase == .encrypted || phase == .keyExchange else { return drop(arrival.metadata.id, &output) }
-            if receive.endsEarly, receive.isFinished {
-                // The kernel has had its FIN, and may have forgotten the connection.
-                injectAck(now: arrival.now, &output)
-                return drop(arrival.metadata.id, &output)
-            }
-            if receive.nextW >= segment.w.upperBound && unprovenJoin == nil {
+            if receive.nextW >= segment.w.upperBound && !awaitsProof {
                 let share = kShare(of: segment)
                 let acknowledged = outOrigin.offset(of: arrival.packet.acknowledgment, near: send.acknowledgedW)
                 return deliver(
@@ -85,10 +80,13 @@ extension Flow {
             return false
         }
         if frame.dataLength == 0 { ackOwed = true }
-        if frame.fin { receive.signedEndW = receive.nextW }
+        if frame.fin {
+            receive.signedEndW = receive.nextW
+            finDeadline = now.adding(milliseconds: Self.missingFIN)
+        }
         if frame.rekey { answerRekey(now, &output) }
         guard phase != .aborted else { return false }
-        return unprovenJoin.map { prove($0, now, &output) } ?? true
+        return proofOwed.map { prove($0, now, &output) } ?? true
     }
 
     /// Opens the frame at ``ReceiveStream/nextW`` and appends its plaintext; nil where it does not authenticate.
@@ -102,41 +100,24 @@ extension Flow {
         host.counters.framesOpened += 1
         receive.failures.clear()
         receive.unsignedFINs.clear()
-        awaitsLife = false
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)
         return frame
     }
 
-    /// The first authenticated frame proves a join: only now does it spend the secret (DESIGN.md section 4).
+    /// The first authenticated frame proves that the peer holds the secret it named: only now is that spent (DESIGN.md section 4).
     private func prove(_ index: Int, _ now: Instant, _ output: inout Output) -> Bool {
-        guard mptcp?.spend(index) == true else {
+        guard spend(index) else {
             abort(.secretReused, now: now, &output)
             return false
         }
-        joinProven(&output)
+        secretProven(&output)
         return true
     }
 
-    /// A frame with rekey = 1 wants one back (RFC 8548 section 3.8); it also proves that this host is alive (3.9).
-    private func answerRekey(_ now: Instant, _ output: inout Output) {
-        guard let sealer, let opener, sealer.generation < opener.generation else { return }
-        guard mayOwnMore else { return abort(.rekeying, now: now, &output) }
-        sealOwn(rekey: true, now, &output)
-    }
-
-    /// Frames of our own go out at once, as RFC 8548 section 3.8 demands, so they need not fit the peer's window. A peer that
-    /// acknowledges none of them gets only so many.
-    var mayOwnMore: Bool { send.engineOwned.count < Self.mostOwned }
-    static let mostOwned = 256
-
-    /// Seals and sends a frame without data.
-    func sealOwn(rekey: Bool, _ now: Instant, _ output: inout Output) {
-        let start = send.nextW
-        sealEmptyFrame(rekey: rekey)
-        guard send.nextW > start else { return }
-        injectOwn(start..<send.nextW, flags: [.ack, .psh], options: ownOptions(now: now), &output)
-        armEngineTimer(now)
+    private func spend(_ index: Int) -> Bool {
+        if isJoin { return mptcp?.acceptingChain?.spend(index) ?? false }
+        return sessionChain.map { host.sessions.spend($0, index) } ?? false
     }
 
     // MARK: Held packets
@@ -279,7 +260,7 @@ extension Flow {
 
     /// Delivers held packets that lie below ``ReceiveStream/nextW``, each with its own share.
     private func release(_ now: Instant, _ output: inout Output) {
-        while phase == .encrypted || phase == .keyExchange, unprovenJoin == nil, let held = receive.popComplete() {
+        while phase == .encrypted || phase == .keyExchange, !awaitsProof, let held = receive.popComplete() {
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             takeFIN(segment, now, &output)
             guard phase != .aborted else { return giveUp(held, &output) }
@@ -298,20 +279,15 @@ extension Flow {
     /// A FIN counts if the peer signed it, at exactly this place (RFC 8548 section 3.7).
     private func takeFIN(_ segment: Segment, _ now: Instant, _ output: inout Output) {
         guard segment.isFIN, segment.w.upperBound == receive.nextW, receive.finK == nil else { return }
-        if receive.signedEndW == segment.w.upperBound { return receive.appendFIN() }
+        if receive.signedEndW == segment.w.upperBound {
+            finDeadline = nil
+            return receive.appendFIN()
+        }
         if receive.unsignedFINs.note(now) {
             abort(.unsignedFIN, now: now, &output)
         } else if receive.unsignedFINs.shouldAsk(now) {
-            askForLife(now, &output)
+            initiateRekeying(now, &output)
         }
-    }
-
-    /// A frame with rekey = 1 makes a peer that lives authenticate one of its own (RFC 8548 section 3.9).
-    private func askForLife(_ now: Instant, _ output: inout Output) {
-        guard let sealer, let opener, send.finK == nil, sealer.generation <= opener.generation, mayOwnMore else {
-            return
-        }
-        sealOwn(rekey: true, now, &output)
     }
 
     // MARK: Failures
@@ -354,7 +330,7 @@ extension Flow {
     ) {
         let good = Segment(w: w.lowerBound..<max(w.lowerBound, min(w.upperBound, receive.nextW)), isFIN: false)
         let share = kShare(of: good)
-        guard !share.range.isEmpty, unprovenJoin == nil else { return dropPending(id, &output) }
+        guard !share.range.isEmpty, !awaitsProof else { return dropPending(id, &output) }
         var options = TCPOptions(packet, of: bytes)
         options.remove(ENO.optionKind)
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)

@@ -130,9 +130,12 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
     ) {
-        if unprovenJoin != nil { return hold(bytes, segment, arrival, &output) }
+        if awaitsProof { return hold(bytes, segment, arrival, &output) }
         let w = segment.w.lowerBound
-        if isMereLife(at: w) { return drop(arrival.metadata.id, &output) }
+        if isMereSignOfLife(options, acknowledged) {
+            if w < currentAckW { injectAck(now: arrival.now, &output) }
+            return drop(arrival.metadata.id, &output)
+        }
         let k: Int
         if w < currentAckW {
             // A question: the kernel has to see it as one, and answer.
@@ -150,7 +153,7 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ segment: Segment, _ acknowledged: Int,
         _ arrival: Arrival, _ output: inout Output
     ) {
-        if unprovenJoin != nil { return drop(arrival.metadata.id, &output) }
+        if awaitsProof { return drop(arrival.metadata.id, &output) }
         redeliver(arrival.now, &output)
         let share = kShare(of: segment)
         let isKnown = share.range.upperBound + (share.fin ? 1 : 0) <= receive.acknowledgedK
@@ -174,8 +177,8 @@ extension Flow {
         let low = receive.map.k(standingBelow: segment.w.lowerBound)
         var high = receive.map.k(standingBelow: segment.w.upperBound)
         if let finK = receive.finK { high = min(high, finK) }
-        let isEnd = segment.w.upperBound == receive.signedEndW
-        let fin = isEnd && (segment.isFIN ? receive.finK != nil : !segment.w.isEmpty)
+        // Once the end is known, a repetition of what comes before it tells of it, though its FIN be missing.
+        let fin = receive.finK != nil && !segment.isPure && segment.w.upperBound == receive.signedEndW
         let start = min(max(low, receive.acknowledgedK), max(high, low))
         return (start..<max(start, high), fin)
     }
@@ -190,7 +193,6 @@ extension Flow {
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
-        if fin, receive.finK == nil { receive.endsEarly = true }
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
         if k.lowerBound <= receive.deliveredK {
             let end = k.upperBound + (fin ? 1 : 0)
@@ -224,9 +226,11 @@ extension Flow {
         var all = output.bytes.mutableSpan
         var target = all._mutatingExtracting(start..<start + count)
         receive.copyPlaintext(k, into: &target, at: count - k.count)
+        let acknowledgedK = send.map.k(acknowledgedBy: acknowledged)
+        header.toldAcknowledgedK = max(header.toldAcknowledgedK, acknowledgedK)
         var fields = TCPHeader(
-            sequence: inOrigin.sequence(at: k.lowerBound),
-            acknowledgment: outOrigin.sequence(at: send.map.k(acknowledgedBy: acknowledged)), flags: packet.flags,
+            sequence: inOrigin.sequence(at: k.lowerBound), acknowledgment: outOrigin.sequence(at: acknowledgedK),
+            flags: packet.flags,
             window: kernelWindow(acknowledged, packet.window))
         mark(&fields, k: k, fin: fin)
         packet.write(fields, options: options, template: bytes, checksum: .full, into: &target)

@@ -10,6 +10,7 @@ extension Flow {
         keyFacts = (secret.aead, secret.index)
         (sealer, opener) = secret.streams(crypto)
         sessionID = secret.sessionID(crypto)
+        if let keyLog = host.keyLog { secret.record(in: keyLog, crypto) }
         phase = .encrypted
         keyExchange = nil
         opening = nil
@@ -18,11 +19,14 @@ extension Flow {
             let chain = secret.sessionChain(crypto, lookAhead: SharedState.sessionLookAhead)
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
+            if isOpener { host.sessions.noteSuccess(of: chain, at: tuple.remote) }
         }
+        armRekeyTimer(now)
+        linkJoinChains(&output)
+        guard proofOwed == nil, !isJoin else { return }
         becomeProven()
         countOrigin()
-        linkJoinChains(&output)
-        if !isJoin { output.actions.append(.log(.encrypted(tuple, origin ?? .fresh))) }
+        output.actions.append(.log(.encrypted(tuple, origin ?? .fresh)))
     }
 
     /// Takes Init1 or Init2, a whole message; false when it is no good, or comes too soon after too many others.
@@ -101,17 +105,23 @@ extension Flow {
         switch origin {
         case .fresh: host.counters.freshHandshakes += 1
         case .resumed: host.counters.resumptions += 1
-        case .join, nil: break
+        case .join: host.counters.joins += 1
+        case nil: break
         }
     }
 
-    /// The peer proved that it holds the secret of this join: it counts from here on.
-    func joinProven(_ output: inout Output) {
-        unprovenJoin = nil
+    /// The peer holds the secret of this join or resumption: it counts from here on.
+    func secretProven(_ output: inout Output) {
+        proofOwed = nil
         becomeProven()
-        host.counters.joins += 1
-        output.actions.append(.log(.encrypted(tuple, .join)))
-        if let chain = mptcp?.sessionChain { host.sessions.learn(tuple.remote.address, for: chain) }
+        countOrigin()
+        output.actions.append(.log(.encrypted(tuple, origin ?? .fresh)))
+        guard let chain = isJoin ? mptcp?.sessionChain : sessionChain else { return }
+        if isOpener {
+            host.sessions.noteSuccess(of: chain, at: tuple.remote)
+        } else {
+            host.sessions.learn(tuple.remote.address, for: chain)
+        }
     }
 
     /// Notes the keys that an option of the handshake shows (RFC 8684 section 3.1).

@@ -122,10 +122,10 @@ extension Flow {
     private func makeOffer(_ options: borrowing TCPOptions, _ now: Instant, _ output: inout Output) {
         let teps = host.configuration.teps
         let room = options.room
-        if host.configuration.resumption, room >= Self.shortestResumption,
-            let found = host.sessions.propose(to: tuple.remote.address, allowing: teps, now: now.milliseconds)
+        if host.configuration.resumption, room >= Self.resumptionOverhead + min(4, host.configuration.resumptionNonce),
+            let found = host.sessions.propose(to: tuple.remote, allowing: teps, now: now.milliseconds)
         {
-            let nonce = host.random.bytes(min(8, room - Self.resumptionOverhead))
+            let nonce = openersNonce(room)
             return offer(.init(chain: found.chain, entry: found.entry, nonce: nonce), alsoFresh: teps)
         }
         // Who has answered before is offered encryption always: a downgrade needs more than a few lost packets.
@@ -143,7 +143,11 @@ extension Flow {
 
     /// Kind, length, TEP and half an identifier (RFC 8548 section 3.5), before the nonce.
     private static let resumptionOverhead = 12
-    private static let shortestResumption = 12 + 4
+
+    /// As long as is wanted and fits. It may be empty: the secret is used for one attempt only.
+    private func openersNonce(_ room: Int) -> [UInt8] {
+        host.random.bytes(max(0, min(host.configuration.resumptionNonce, room - Self.resumptionOverhead)))
+    }
 
     private func offer(_ proposal: Opening.Proposal, alsoFresh teps: [TEP]) {
         let offer = ENOOffer.resuming(proposal.entry, of: proposal.chain, nonce: proposal.nonce, alsoFresh: [])
@@ -165,8 +169,7 @@ extension Flow {
         connection.subflows += 1
         var room = options.room
         if let timestamps = options.range(of: TCPOptionKind.timestamps) { room += timestamps.count }
-        let nonce = host.random.bytes(max(0, min(8, room - Self.resumptionOverhead)))
-        offer(.init(chain: chain, entry: entry, nonce: nonce), alsoFresh: [])
+        offer(.init(chain: chain, entry: entry, nonce: openersNonce(room)), alsoFresh: [])
         opening?.stripTimestamps = true
     }
 
@@ -219,6 +222,7 @@ extension Flow {
             mptcp = nil
         }
         let outcome = negotiate(opening.offer, options)
+        if !isJoin, let proposal = opening.proposal { noteAnswer(outcome, to: proposal) }
         if let failure = accept(outcome, opening, option, arrival, &output) {
             guard !isJoin else { return refuseSYNACK(bytes, arrival, &output) }
             let mark = becomePlain(failure, &output)
@@ -229,6 +233,15 @@ extension Flow {
         needsENO = true
         enterJournal(&output)
         deliverSYNACK(bytes, options, arrival, &output)
+    }
+
+    /// Whether the session is good for whoever is at that address and port.
+    private func noteAnswer(_ outcome: Result<OpenerOutcome, Fallback>, to proposal: Opening.Proposal) {
+        if case .success(.resumed) = outcome {
+            host.sessions.noteSuccess(of: proposal.chain, at: tuple.remote)
+        } else {
+            host.sessions.noteRefusal(of: proposal.chain, at: tuple.remote)
+        }
     }
 
     private func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {
@@ -272,7 +285,7 @@ extension Flow {
             // It rides on the third ACK: proof of a join, and proof of encryption where the ENO option of that ACK gets lost.
             sealEmptyFrame(rekey: false)
             if isJoin {
-                joinProven(&output)
+                secretProven(&output)
             } else {
                 sessionChain = proposal.chain
             }

@@ -128,7 +128,7 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
-        if verifyKeepAlive(at: k, arrival.now, &output) { return drop(arrival.metadata.id, &output) }
+        if askForLife(k, arrival.now, &output) { return drop(arrival.metadata.id, &output) }
         let options = outboundOptions(kernelOptions)
         var w = pureAckW(k)
         var flags = packet.flags
@@ -328,7 +328,7 @@ extension Flow {
             guard length > 0, isWorthIt else { return done }
             let isLast = length == rest
             sealFrame(
-                data.extracting(done..<done + length), fin: fin && isLast, rekey: false, urgent: urgent,
+                data.extracting(done..<done + length), fin: fin && isLast, rekey: isKeyWornOut, urgent: urgent,
                 &host.frameScratch)
             done += length
             if isLast && fin { send.appendFIN(frame: [UInt8]().span) }
@@ -355,6 +355,7 @@ extension Flow {
         let length = Frame.length(data: data.count, urgent: urgent != nil)
         let offset = UInt64(send.nextW)
         host.counters.framesSealed += 1
+        if rekey { host.counters.rekeys += 1 }
         send.append(count: length, kCount: data.count, lead: urgent == nil ? 4 : 6, spare: &scratch) { target in
             sealer?.seal(data: data, urgent: urgent, fin: fin, rekey: rekey, offset: offset, into: &target) ?? false
         }

@@ -73,8 +73,8 @@ final class Flow {
     var sealer: FrameSealer?
     var opener: FrameOpener?
     var sessionID: [UInt8] = []
-    /// Set until the first authenticated frame proves a join (DESIGN.md section 4).
-    var unprovenJoin: Int?
+    /// The index of the secret that the peer named, until its first authenticated frame proves that it holds it (DESIGN.md section 4).
+    var proofOwed: Int?
     /// The peer has keys, and where it joins has shown so.
     var isProven = false
 
@@ -136,8 +136,6 @@ final class Flow {
     var engineRetries = 0
     var progressDeadline: Instant?
     var doubt: Doubt?
-    /// The local kernel asks whether the peer is there, and nothing has authenticated since.
-    var awaitsLife = false
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
     /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
@@ -151,6 +149,8 @@ final class Flow {
     var lastHeard: Instant
     /// When held packets have to go if nothing is heard.
     var heldDeadline: Instant?
+    /// When the end that the peer signed counts without its FIN.
+    var finDeadline: Instant?
     /// When a peer that has proved nothing is given up.
     var proofDeadline: Instant?
     /// When to look whether memory has become idle.
@@ -162,6 +162,11 @@ final class Flow {
     /// The last frame did not authenticate.
     var hasFailed = false
     var lastFailure: Instant?
+    /// When keys that were used have to be replaced, and where both directions were when that was looked at last.
+    var rekeyDeadline: Instant?
+    var rekeyedAt: StreamPlace? = StreamPlace(sent: 0, received: 0)
+    /// The local kernel wants to know from time to time whether the peer is alive.
+    var asksForLife = false
     /// How far the incomplete frame had come when its timer was set.
     var progressW = 0
     /// When pieces of a frame were last acknowledged before it was whole.
@@ -198,8 +203,10 @@ final class Flow {
     /// What remains is there to answer late packets.
     var hasEnded: Bool { phase == .aborted || isReset || isFinished }
     var isFinished: Bool { send.isFinished && receive.isFinished }
+    /// The kernel is shown nothing of a join before its proof.
+    var awaitsProof: Bool { isJoin && proofOwed != nil }
     /// Established: what its packets do concerns no other connection.
-    var isSettled: Bool { phase == .encrypted && isProven && unprovenJoin == nil && !lacksKeys && !isUnconfirmed }
+    var isSettled: Bool { phase == .encrypted && isProven && !lacksKeys && !isUnconfirmed }
     /// The keys of the MPTCP connection are not known yet (RFC 8684 section 3.1).
     var lacksKeys = false
 
@@ -210,8 +217,10 @@ final class Flow {
         next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
         next = Instant.earlier(next, heldDeadline)
+        next = Instant.earlier(next, finDeadline)
         next = Instant.earlier(next, proofDeadline)
         next = Instant.earlier(next, memoryDeadline)
+        next = Instant.earlier(next, rekeyDeadline)
         next = Instant.earlier(next, answered?.at)
         return Instant.earlier(next, removalDeadline)
     }
@@ -245,6 +254,8 @@ struct HeaderMemory {
     var remoteWindow: UInt16 = 0
     /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
     var toldEdge = (w: 0, k: 0)
+    /// How much the kernel knows to be acknowledged, in K.
+    var toldAcknowledgedK = 0
     var usesTimestamps = false
     var usesSACK = false
     var timestampValue: UInt32 = 0

@@ -97,7 +97,7 @@ extension Flow {
 
     /// The peer has keys, and where it joins has shown so.
     func becomeProven() {
-        guard !isProven, opener != nil, unprovenJoin == nil else { return }
+        guard !isProven, opener != nil, proofOwed == nil else { return }
         let load = receive.held.load
         releaseHeld(load)
         isProven = true

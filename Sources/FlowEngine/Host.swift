@@ -6,6 +6,7 @@ final class Host {
     let configuration: EngineConfiguration
     let crypto: any CryptoProvider
     let random: any RandomSource
+    let keyLog: (any KeyLog)?
     var counters = EngineCounters()
     var pending: PendingVerdicts
     /// What ``SharedState`` had when the route of a flow changed at last.
@@ -28,11 +29,13 @@ final class Host {
     var isLocked = false
 
     init(
-        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, shared: SharedState
+        configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, keyLog: (any KeyLog)?,
+        shared: SharedState
     ) {
         self.configuration = configuration
         self.crypto = crypto
         self.random = random
+        self.keyLog = keyLog
         pending = PendingVerdicts(limit: configuration.maximumHeldPackets, bytes: configuration.maximumHeldBytes)
         let rate = configuration.maximumKeyExchangesPerSecond
         // More at once, for a crowd that comes back after a restart.
@@ -46,6 +49,8 @@ final class Host {
         if found.isNew { counters.publicKeyOperations += 1 }
         return found.pair
     }
+
+    func forgetKeyPairs() { ephemeralKeys = EphemeralKeys() }
 
     /// Replaces key pairs whose time is over.
     func renewKeyPairs(_ now: Instant) { ephemeralKeys.renew(now: now.milliseconds, crypto, random) }

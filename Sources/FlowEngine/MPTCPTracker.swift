@@ -27,29 +27,7 @@ final class MPTCPConnection {
     /// When the last subflow went; the connection outlives it for a while (make after break).
     var emptySince: Instant?
 
-    /// Attempts under join secrets that nobody has proved yet, by index.
-    private var attempts: [Int: Int] = [:]
-
     init(isOpener: Bool) { self.isOpener = isOpener }
-
-    /// Counts one more attempt to prove a join secret; false when there were too many.
-    func admitAttempt(_ index: Int) -> Bool {
-        let made = attempts[index, default: 0]
-        guard made < JoinPolicy.attemptsPerSecret else { return false }
-        attempts[index] = made + 1
-        // The chain has forgotten what lies further back.
-        if attempts.count > 2 * JoinPolicy.lookAhead {
-            attempts = attempts.filter { $0.key > index - JoinPolicy.lookAhead }
-        }
-        return true
-    }
-    var attemptCount: Int { attempts.count }
-
-    /// Spends a secret of the accepting chain, at its first authenticated frame.
-    func spend(_ index: Int) -> Bool {
-        attempts[index] = nil
-        return acceptingChain?.spend(index) ?? false
-    }
 
     /// Derives the join chains from the first subflow's secret, once both tokens are known.
     func deriveJoinChains(from secret: ConnectionSecret, crypto: any CryptoProvider) {
@@ -70,8 +48,6 @@ final class MPTCPConnection {
 enum JoinPolicy {
     static let lookAhead = 256
     static let chainLimit = 1 << 20
-    /// Attempts that may name one secret before one of them proves it.
-    static let attemptsPerSecret = 16
     /// How long a connection without subflows is remembered.
     static let makeAfterBreakMilliseconds: Int64 = 120_000
     /// How many of them.
@@ -133,6 +109,15 @@ struct MPTCPTracker {
         for pair in tokens {
             plainLocalTokens.insert(pair.local)
             plainRemoteTokens.insert(pair.remote)
+        }
+    }
+
+    /// No connection is joined any more.
+    func eraseChains() {
+        for connection in byLocalToken.values {
+            connection.openingChain = nil
+            connection.acceptingChain = nil
+            connection.sessionChain = nil
         }
     }
 

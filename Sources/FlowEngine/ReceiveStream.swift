@@ -82,10 +82,8 @@ struct ReceiveStream: Sendable {
     private(set) var promisedPackets: Deque<HeldPacket> = []
     /// W offset behind the frame that carried FINp.
     var signedEndW: Int?
-    /// K offset of the FIN, once the peer's has come.
+    /// K offset of the FIN, once delivered.
     private(set) var finK: Int?
-    /// The local kernel was given one with the frame that carried FINp: an end of file needs no FIN of the peer's (RFC 8548 section 3.7).
-    var endsEarly = false
     var unsignedFINs = UnsignedFINs()
     var failures = Failures()
     /// K offset behind the last urgent byte (RFC 8548 section 3.7).
@@ -129,11 +127,11 @@ struct ReceiveStream: Sendable {
     }
 
     mutating func acknowledge(_ k: Int) {
-        guard k > acknowledgedK, k <= nextK + (endsEarly && finK == nil ? 1 : 0) else { return }
+        guard k > acknowledgedK, k <= nextK else { return }
         acknowledgedK = k
         deliveredK = max(deliveredK, k)
-        plaintext.discard(before: min(k, nextK))
-        map.discard(k: min(k, nextK), w: nextW)
+        plaintext.discard(before: k)
+        map.discard(k: k, w: nextW)
         while let first = promisedPackets.first, map.k(standingBelow: first.w.upperBound) <= k {
             promisedPackets.removeFirst()
         }

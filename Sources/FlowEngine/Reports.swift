@@ -14,7 +14,8 @@ extension Flow {
     var report: SubflowReport {
         SubflowReport(
             local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: keyFacts?.aead,
-            role: keyFacts == nil ? nil : isOpener ? .a : .b, sessionID: sessionID, secretIndex: keyFacts?.index,
+            role: keyFacts == nil ? nil : isOpener ? .a : .b, sessionID: sessionID,
+            secretIndex: keyFacts?.index, localGeneration: sealer?.generation, remoteGeneration: opener?.generation,
             plainBytesIn: traffic.plainIn, plainBytesOut: traffic.plainOut, wireBytesIn: traffic.wireIn,
             wireBytesOut: traffic.wireOut, authFailures: traffic.authFailures, reason: reason)
     }
@@ -24,7 +25,8 @@ extension PlainFlow {
     var report: SubflowReport {
         SubflowReport(
             local: tuple.local, remote: tuple.remote, state: .plain, origin: nil, tep: nil, aead: nil, role: nil,
-            sessionID: [], secretIndex: nil, plainBytesIn: 0, plainBytesOut: 0, wireBytesIn: 0, wireBytesOut: 0,
+            sessionID: [], secretIndex: nil, localGeneration: nil, remoteGeneration: nil, plainBytesIn: 0,
+            plainBytesOut: 0, wireBytesIn: 0, wireBytesOut: 0,
             authFailures: 0, reason: reason)
     }
 }

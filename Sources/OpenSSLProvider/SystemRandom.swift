@@ -5,6 +5,11 @@ public import Tcpcrypt
 public final class SystemRandom: RandomSource, Sendable {
     public init() {}
 
+    /// Mixes fresh randomness of the kernel in, which knows of snapshots before anybody else: copies of this process draw other bytes then.
+    public static func renew() {
+        guard RAND_poll() == 1 else { preconditionFailure("libcrypto has no random bytes") }
+    }
+
     /// Stops the program where there is no randomness: RFC 8547 forbids going on, and so does every nonce.
     public func bytes(_ count: Int) -> [UInt8] {
         var result = [UInt8](repeating: 0, count: max(0, count))

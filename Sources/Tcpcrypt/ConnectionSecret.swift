@@ -12,8 +12,10 @@ public struct ConnectionSecret {
     public let sessionNonce: [UInt8]
     /// Whether the TEP was negotiated with v = 1.
     public let resumed: Bool
+    /// Of use to a ``KeyLog`` only.
+    let wireName: WireName
 
-    init(fresh secret: Secret, tep: TEP, aead: AEADAlgorithm, role: Role) {
+    init(fresh secret: Secret, tep: TEP, aead: AEADAlgorithm, role: Role, nonceA: [UInt8], nonceB: [UInt8]) {
         self.secret = secret
         index = 0
         self.tep = tep
@@ -21,6 +23,7 @@ public struct ConnectionSecret {
         keyRole = role
         sessionNonce = []
         resumed = false
+        wireName = .exchange(a: nonceA, b: nonceB)
     }
 
     /// A resumed connection, or a join.
@@ -37,6 +40,7 @@ public struct ConnectionSecret {
         keyRole = chain.role
         self.sessionNonce = sessionNonce
         resumed = true
+        wireName = .resumption(entry.id)
     }
 
     /// nonce_a | nonce_b of RFC 8548 section 3.5, in the order of the chain's roles.
@@ -56,11 +60,16 @@ public struct ConnectionSecret {
     ///
     /// To be called once per connection: a second sealer would use nonces again.
     public func streams(_ crypto: any CryptoProvider) -> (sealer: FrameSealer, opener: FrameOpener) {
-        let master = crypto.derive(Constant.rekey, from: secret, context: sessionNonce, count: tep.secretLength)
+        let master = masterKey(crypto)
         let key = { (sender: Role) in
             TrafficKey(master: master, generation: 0, sender: sender, algorithm: self.aead, crypto: crypto)
         }
         return (FrameSealer(key(keyRole)), FrameOpener(key(keyRole.other)))
+    }
+
+    /// mk[0] (RFC 8548 section 3.3).
+    func masterKey(_ crypto: any CryptoProvider) -> Secret {
+        crypto.derive(Constant.rekey, from: secret, context: sessionNonce, count: tep.secretLength)
     }
 
     /// The secrets ss[index + 1] and on, for later connections between the same hosts (RFC 8548 section 3.5).

@@ -9,11 +9,16 @@ public struct FrameSealer {
     /// Everything below is taken.
     private var nextOffset: UInt64 = 0
     private var hasEnded = false
+    /// Where the stream under the current key begins.
+    private var keyOffset: UInt64 = 0
 
     init(_ key: TrafficKey) { self.key = key }
 
     /// The local generation number (RFC 8548 section 3.8).
     public var generation: Int { key.generation }
+
+    /// Bytes of frames that the current key has made.
+    public var countUnderKey: UInt64 { nextOffset - keyOffset }
 
     /// Seals one frame.
     /// - Parameters:
@@ -45,7 +50,10 @@ public struct FrameSealer {
                 offset: offset, aad: control.span, head: head.span.extracting(0..<headLength), data: data,
                 into: &target)
         else { return false }
-        if rekey { key = used }
+        if rekey {
+            key = used
+            keyOffset = offset
+        }
         nextOffset = end
         hasEnded = fin
         return true

@@ -39,7 +39,8 @@ public struct KeyExchangeA {
         let length = try Init2.messageLength(prefix: init2) ?? init2.count
         let secret = crypto.sessionSecret(
             salt: nonce, transcript, init1.span, init2.extracting(0..<length), shared)
-        return ConnectionSecret(fresh: secret, tep: tep, aead: aead, role: .a)
+        return ConnectionSecret(
+            fresh: secret, tep: tep, aead: aead, role: .a, nonceA: nonce, nonceB: parsed.nonce)
     }
 }
 
@@ -54,6 +55,7 @@ public struct KeyExchangeB {
     private let pair: any EphemeralKeyPair
     private let init1: [UInt8]
     private let salt: [UInt8]
+    private let nonce: [UInt8]
     private let peerKey: [UInt8]
 
     /// Answers Init1. Draws the nonce, then the key pair where none is given.
@@ -71,7 +73,7 @@ public struct KeyExchangeB {
     ) throws(KeyExchangeError) {
         let parsed = try Init1(parsing: init1, tep: tep)
         guard let aead = aeads.first(where: { parsed.ciphers.contains($0.rawValue) }) else { throw .noCommonAEAD }
-        let nonce = random.bytes(tep.nonceLength)
+        nonce = random.bytes(tep.nonceLength)
         pair = given ?? crypto.keyPair(tep, random)
         init2 = Init2(aead: aead, nonce: nonce, publicKey: pair.publicKey).encoded()
         let length = try Init1.messageLength(prefix: init1) ?? init1.count
@@ -88,7 +90,7 @@ public struct KeyExchangeB {
     public func finish() throws(KeyExchangeError) -> ConnectionSecret {
         guard let shared = pair.agree(with: peerKey.span) else { throw .badPublicKey }
         let secret = crypto.sessionSecret(salt: salt, transcript, init1.span, init2.span, shared)
-        return ConnectionSecret(fresh: secret, tep: tep, aead: aead, role: .b)
+        return ConnectionSecret(fresh: secret, tep: tep, aead: aead, role: .b, nonceA: salt, nonceB: nonce)
     }
 }
 

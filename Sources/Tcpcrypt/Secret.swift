@@ -1,7 +1,8 @@
 /// Bytes that must not outlive their use: session secrets, master keys, traffic keys, shared secrets.
 ///
 /// They live inside the object, are overwritten when its last owner lets go, and appear in no description. There
-/// is no way to get them out but ``withBytes(_:)``.
+/// is no way to get them out but ``withBytes(_:)``; nothing that leaves this process is made of it but ciphertext, and
+/// the lines of a ``KeyLog`` where there is one.
 public final class Secret {
     /// The longest secret there is, in bytes: the P-521 shared secret needs 66.
     public static let capacity = 72

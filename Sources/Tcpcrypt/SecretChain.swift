@@ -33,6 +33,8 @@ public final class SecretChain {
     private var pending: [Int: Secret] = [:]
     /// Those of them that the peer named.
     private var named: Set<Int> = []
+    /// Connections that tried each of them.
+    private var attempts: [Int: UInt8] = [:]
     /// Nothing below is pending, but for what is kept.
     private var oldestPending: Int
     /// The peer's halves of everything acceptable, built when someone first asks.
@@ -73,7 +75,6 @@ public final class SecretChain {
         let entry = entry(cursor.index, cursor.secret)
         advance()
         table[peerHalf(entry.id)] = nil
-        extendTable()
         return entry
     }
 
@@ -83,8 +84,7 @@ public final class SecretChain {
     /// In a session's chain nothing new is found while too many wait to be spent: those connections can exchange
     /// keys instead, while one that was told to resume must be able to.
     public func find(_ half: HalfID) -> ChainEntry? {
-        buildTable()
-        guard let index = table[half], hasRoom(for: index) else { return nil }
+        guard let index = index(named: half), hasRoom(for: index) else { return nil }
         while cursor.index <= index {
             pending[cursor.index] = cursor.secret
             advance()
@@ -92,27 +92,41 @@ public final class SecretChain {
         guard let secret = pending[index] else { return nil }
         named.insert(index)
         trimPending()
-        extendTable()
         return entry(index, secret)
     }
+
+    /// Counts one more connection that tries a secret that was found.
+    ///
+    /// - Returns: how many did before; nil where these are enough.
+    public func admitAttempt(_ index: Int) -> UInt8? {
+        let made = attempts[index, default: 0]
+        guard pending[index] != nil, made < Self.mostAttempts else { return nil }
+        attempts[index] = made + 1
+        return made
+    }
+
+    /// Connections that may try one secret before one of them proves it.
+    public static let mostAttempts: UInt8 = 16
 
     /// Uses up a secret that was found. The first connection to authenticate a frame under it may go on.
     /// - Returns: false where it was spent before, proposed here, or is too old: the connection must not go on.
     public func spend(_ index: Int) -> Bool {
         guard let secret = pending.removeValue(forKey: index) else { return false }
         named.remove(index)
+        attempts[index] = nil
         table[peerHalf(crypto.resumptionID(of: secret))] = nil
         return true
     }
 
     /// The halves that ``find(_:)`` knows.
     var acceptableHalves: some Collection<HalfID> {
-        buildTable()
+        extendTable(to: lookAhead)
         return table.keys
     }
 
     private func advance() {
         cursor = Link(index: cursor.index + 1, secret: crypto.nextSecret(after: cursor.secret))
+        tableVersion &+= 1
     }
 
     private func hasRoom(for index: Int) -> Bool {
@@ -134,10 +148,12 @@ public final class SecretChain {
 
     private func peerHalf(_ id: ResumptionID) -> HalfID { id.half(sentBy: role.other) }
 
-    private func buildTable() {
-        guard tableEnd == nil, !isExhausted else { return }
-        enter(cursor)
-        extendTable()
+    /// Most peers name the very next secret: the table reaches further once somebody names what is not in it.
+    private func index(named half: HalfID) -> Int? {
+        extendTable(to: 1)
+        if let index = table[half] { return index }
+        extendTable(to: lookAhead)
+        return table[half]
     }
 
     private func enter(_ link: Link) {
@@ -145,9 +161,16 @@ public final class SecretChain {
         tableEnd = link
     }
 
-    /// Keeps ``lookAhead`` indices in the table from the cursor on.
-    private func extendTable() {
-        while let end = tableEnd, end.index < limit, end.index - cursor.index < lookAhead - 1 {
+    /// Enters `count` indices from the cursor on.
+    private func extendTable(to count: Int) {
+        guard !isExhausted else { return }
+        let last = cursor.index + min(count - 1, limit - cursor.index)
+        while true {
+            guard let end = tableEnd, end.index >= cursor.index else {
+                enter(cursor)
+                continue
+            }
+            guard end.index < last else { return }
             enter(Link(index: end.index + 1, secret: crypto.nextSecret(after: end.secret)))
         }
     }

@@ -10,6 +10,7 @@ struct HumanText {
         case .connections(let connections): text(of: connections)
         case .sessions(let sessions): text(of: sessions)
         case .flushed(let count): "\(count) \(count == 1 ? "session" : "sessions") forgotten"
+        case .rekeying(let count): "\(count) \(count == 1 ? "connection gets" : "connections get") new keys"
         case .counters(let message): lines(of: message, indent: "").joined(separator: "\n")
         case .error(let text): text
         }
@@ -30,12 +31,20 @@ struct HumanText {
             ("queues", list(status.queues.map { "\($0)" })),
             ("flows", "\(flows.encrypted) encrypted, \(flows.handshake) in handshake, \(flows.plain) plain"),
             ("cached sessions", "\(status.sessions)"),
+            ("key log", text(of: status.keyLog)),
         ]
         var lines = [style.paint("tcpcryptd", .heading)]
         lines += facts.map { "  \(style.paint($0.0, .heading)): \($0.1)" }
         lines.append("  \(style.paint("counters", .heading)):")
         lines += self.lines(of: status.counters, indent: "    ")
         return lines.joined(separator: "\n")
+    }
+
+    private func text(of keyLog: StatusMessage.KeyLog?) -> String {
+        guard let keyLog else { return "off" }
+        let missing = keyLog.failures == 0 ? "" : ", of \(keyLog.failures) it could not be written"
+        return style.paint("\(keyLog.path): whoever reads it reads the traffic", .bad)
+            + " (keys of \(keyLog.lines) connections\(missing))"
     }
 
     private func list(_ items: [String]) -> String { items.isEmpty ? "none" : items.joined(separator: ", ") }

@@ -4,6 +4,7 @@ import DaemonCore
 import FlowEngine
 import Glibc
 import Logging
+import NetfilterQueue
 import OpenSSLProvider
 import ServiceLifecycle
 import UnixSignals
@@ -20,11 +21,15 @@ enum StartError: Error, CustomStringConvertible {
 extension TcpcryptDaemon {
     func serve() async throws {
         guard geteuid() == 0 else { throw StartError.notRoot }
-        // A program or client that goes away is an error to handle, not an end.
+        // A program or client that goes away is an error to handle, not an end; so is a key log that may not grow.
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         let settings = try await DaemonSettings.load(path: config)
         var logger = Logger(label: "tcpcryptd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel ?? settings.logLevel
+        for failure in ProcessMemory.protect() {
+            logger.warning("secrets may leave memory: \(failure)")
+        }
         let service = try DaemonService(
             settings: settings, socket: control, logger: logger)
         // What the group logs at lower levels is about its own workings.
@@ -54,12 +59,15 @@ struct DaemonService: Service {
         let steering = FirewallSteering(
             daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
-        let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
-        let daemon = try Daemon(configuration: configuration, steering: steering, logger: logger) { _ in
-            Engine(
-                configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
-                shared: shared)
-        }
+        let keyLog = try settings.openKeyLog(logger)
+        let shared = SharedState(configuration.engine, crypto: OpenSSLProvider(), lock: WorkerLock())
+        let daemon = try Daemon(
+            configuration: configuration, steering: steering, logger: logger, keyLog: keyLog,
+            makeEngine: { _ in
+                Engine(
+                    configuration: configuration.engineOfWorker, crypto: OpenSSLProvider(), random: SystemRandom(),
+                    shared: shared, keyLog: keyLog)
+            }, renewRandomness: { SystemRandom.renew() })
         control = ControlServer(path: socket, logger: logger) { request in
             await daemon.answer(request, version: ControlProtocol.productVersion)
         }

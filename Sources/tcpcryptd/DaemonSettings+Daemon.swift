@@ -6,6 +6,7 @@ extension DaemonSettings {
         var configuration = DaemonConfiguration()
         configuration.engine = engineConfiguration
         configuration.workers = workers
+        configuration.machineClock = machineClock
         configuration.mainQueue = mainQueue
         configuration.synQueue = synQueue
         configuration.strangerQueue = strangerQueue

@@ -8,7 +8,12 @@ extension DaemonSettings {
         configuration.aeads = aeads
         configuration.excludedPorts = Set(excludedPorts)
         configuration.resumption = resumption
+        configuration.sessionLifetime = sessionLifetime
+        configuration.maximumSessions = maximumSessions
+        configuration.resumptionNonce = resumptionNonce
         configuration.maximumFlows = maximumFlows
+        configuration.mostBytesUnderKey = UInt64(clamping: rekeyBytes)
+        configuration.oldestKeyMilliseconds = Int64(clamping: rekeySeconds) * 1_000
         return configuration
     }
 }

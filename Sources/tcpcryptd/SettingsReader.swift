@@ -62,6 +62,14 @@ struct SettingsReader {
         return integers
     }
 
+    func absolutePath(_ key: String) throws(SettingsError) -> String? {
+        let allowed = "an absolute path"
+        guard has(key) else { return nil }
+        let path = try value(key, allowed, default: "") { try reader.requiredString(forKey: $0) }
+        guard path.hasPrefix("/"), !path.utf8.contains(0) else { throw bad(key, allowed) }
+        return path
+    }
+
     func strings(
         _ key: String, _ allowed: String, default fallback: [String], where isAllowed: (String) -> Bool
     ) throws(SettingsError) -> [String] {

@@ -10,6 +10,8 @@ enum Samples {
         first.role = .a
         first.sessionID = SubflowMessage.hexadecimal([0x23, 0x00, 0xAB])
         first.secretIndex = 0
+        first.localGeneration = 2
+        first.remoteGeneration = 1
         first.plainBytesIn = 1000
         first.plainBytesOut = 10
         first.wireBytesIn = 1100
@@ -38,7 +40,12 @@ enum Samples {
     static let status = StatusMessage(
         version: "1.0", uptimeMilliseconds: 12, teps: ["TCPCRYPT_ECDHE_Curve25519"], aeads: ["AEAD_AES_128_GCM"],
         resumption: true, excludedPorts: [22, 443], workers: 1, queues: [31850, 31851, 31852],
-        flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4, counters: counters)
+        flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4,
+        keyLog: .init(path: "/root/keys", lines: 5, failures: 1), counters: counters)
+
+    static let requests: [ControlRequest] = [
+        .status, .connections, .sessions, .flushSessions(), .flushSessions(peer: "10.0.0.0/8"), .counters,
+    ]
 
     /// What a daemon with these samples answers.
     static func answer(_ request: ControlRequest) -> ControlResponse {
@@ -47,6 +54,7 @@ enum Samples {
         case .connections: .connections([mptcp, plain])
         case .sessions: .sessions([session])
         case .flushSessions: .flushed(1)
+        case .rekey: .rekeying(3)
         case .counters: .counters(counters)
         }
     }

@@ -156,14 +156,6 @@ import Testing
         #expect(tracker.count == 0)
     }
 
-    @Test func attemptsToJoinAreForgottenWithTheirSecrets() {
-        let connection = MPTCPConnection(isOpener: false)
-        for index in 1...100_000 { #expect(connection.admitAttempt(index)) }
-        #expect(connection.attemptCount <= 2 * JoinPolicy.lookAhead + 1)
-        let again = (0..<100).count { _ in connection.admitAttempt(100_000) }
-        #expect(again == JoinPolicy.attemptsPerSecret - 1)
-    }
-
     // MARK: Work
 
     @Test func keyExchangesAreRationed() throws {

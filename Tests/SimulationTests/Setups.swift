@@ -47,6 +47,11 @@ extension Simulation.Side {
         side.mtu = random.chance(0.5) ? 1500 : random.pick(usesIPv6 ? [1280, 1492, 9000] : [600, 1280, 1492, 9000])
         side.kernel = .drawn(&random, mtu: side.mtu)
         side.engine.maximumFrameData = random.pick([14_000, 14_000, 14_000, 1000, 4000, 65_000])
+        // Chosen by what was drawn already: the seeds that are known keep their runs.
+        if side.kernel.sendBuffer % 3 == 0 { side.engine.mostBytesUnderKey = UInt64(side.kernel.sendBuffer / 16) }
+        if side.kernel.receiveBuffer % 3 == 0 {
+            side.engine.oldestKeyMilliseconds = Int64(side.kernel.receiveBuffer % 500 + 20)
+        }
         return side
     }
 }
