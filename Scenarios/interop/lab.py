@@ -6,16 +6,14 @@ import json
 import os
 import select
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 import traceback
 
-from peer import Peer, Plan
+from peer import Peer
 from tcp import Failure, Host, Tcp
-from wire import ACK, PSH
 
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)

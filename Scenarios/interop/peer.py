@@ -113,8 +113,8 @@ class Peer:
             self.syn_eno = b""
         self.mine = self.option(self.syn_eno)
         self.negotiate()
-        if segment.has(ACK) and (self.tep is None or not raw):
-            self.enabled = False
+        if segment.has(ACK):
+            self.enabled = self.tep is not None
 
     def check_syn(self, segment):
         option = self.theirs
@@ -185,8 +185,6 @@ class Peer:
     # MARK: key exchange
 
     def work(self):
-        if self.active and self.enabled is None and self.tep is not None and self.tcp.state == "established":
-            self.enabled = True
         if self.tcp.state != "established" or not self.enabled:
             self.tcp.hold_ack = self.tcp.hold_ack and self.enabled is not False
             return

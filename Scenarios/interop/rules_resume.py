@@ -1,11 +1,10 @@
 """Rules of session resumption (RFC 8548, 3.5), one case each."""
-import json
 import os
 
 import eno
-from keys import CURVE448, CURVE25519, P256, Session
-from lab import Lab, case, expect
-from wire import RST, SYN
+from keys import CURVE448, CURVE25519, P256
+from lab import case, expect
+from wire import SYN
 
 X = CURVE25519
 
@@ -103,7 +102,7 @@ def rekeyed(lab):
     peer, application, channel = resumes(lab, session, 1)
     for generation in (1, 2):
         peer.tcp.write(channel.frame(rekey=True))
-        lab.until(lambda: channel.generation_in == generation, "an answer")
+        lab.until(lambda: channel.generation_in >= generation, "an answer")
     lab.exchange(peer, application)
 
 

@@ -60,7 +60,7 @@ extension Flow {
             deliverAgain(bytes, options, segment, acknowledged, arrival, &output)
         } else {
             traffic.wireIn += UInt64(segment.w.count)
-            if arrival.metadata.isGSO, mptcp != nil, !receivesSuperPackets { tellOfSuperPackets() }
+            if arrival.metadata.isGSO, isOfMPTCP, !receivesSuperPackets { tellOfSuperPackets() }
             take(bytes, options, segment, arrival, &output)
         }
         abandonStuckFrame(segment, arrival.now, &output)

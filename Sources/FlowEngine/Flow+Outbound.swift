@@ -91,7 +91,7 @@ extension Flow {
     /// super-packets have come. The right edge does not move back, but that of a join, whose window counts from what the connection
     /// has acknowledged.
     private func offeredWindow(_ packet: TCPPacket) -> UInt16 {
-        guard mptcp != nil else { return packet.window }
+        guard isOfMPTCP else { return packet.window }
         let isSmall = Int(packet.window) << header.localScale < Self.smallWindow
         if !isSmall, !receivesSuperPackets {
             // The other subflows share the window.
@@ -106,6 +106,9 @@ extension Flow {
         let roundedUp = max(0, header.advertisedEdge - currentAckW) + (1 << header.localScale) - 1
         return min(packet.window, max(frugal, UInt16(clamping: roundedUp >> header.localScale)))
     }
+
+    /// Whether the local kernel's socket is one of MPTCP, if only as a fallback: it queues what arrives in the same way.
+    var isOfMPTCP: Bool { mptcp != nil || (isOpener && offersCapable) }
 
     private static let smallWindow = 1 << 17
     private static let tinyWindow = 1 << 14
