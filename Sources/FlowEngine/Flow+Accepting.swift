@@ -129,7 +129,7 @@ extension Flow {
         }
         let nonceCount = mptcp == nil ? 8 : Accepting.nonceCountCapable
         let outcome = answer(options, policy.applicationAware) { half, tep, _ in
-            guard self.host.configuration.resumption,
+            guard self.mayResume,
                 let found = self.host.sessions.find(half, tep: tep, now: now.milliseconds)
             else { return nil }
             return self.attempt(found.entry, of: found.chain, nonceCount: nonceCount)

@@ -15,7 +15,7 @@ extension Flow {
         keyExchange = nil
         opening = nil
         accepting = nil
-        if origin == .fresh, host.configuration.resumption {
+        if origin == .fresh, mayResume {
             let chain = secret.sessionChain(crypto, lookAhead: SharedState.sessionLookAhead)
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)

@@ -115,7 +115,7 @@ extension Flow {
         let room = options.room
         let shortest = min(4, host.configuration.resumptionNonce)
         // Of two hosts that open to each other only one could name a secret (RFC 8548 section 3.5).
-        if host.configuration.resumption, room >= overhead + shortest, !policy.takesPassiveRole,
+        if mayResume, room >= overhead + shortest, !policy.takesPassiveRole,
             let found = host.sessions.propose(to: tuple.remote, allowing: teps, now: now.milliseconds)
         {
             let nonce = openersNonce(room - overhead)

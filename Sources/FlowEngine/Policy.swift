@@ -17,6 +17,8 @@ public struct Policy: Sendable, Hashable {
     public var applicationAware = ApplicationAwareness.off
     /// As an active opener this host sets bit b (RFC 8547 section 4.3), for peers that open at the same time and leave it out.
     public var takesPassiveRole = false
+    /// Whether its session is kept, and one of before is used (RFC 8548 section 3.5); joins are not affected.
+    public var resumes = true
 
     public init() {}
 }
@@ -62,6 +64,8 @@ extension Flow {
 
     /// A join proves itself or is refused, whatever is wanted of other connections.
     var mustEncrypt: Bool { policy.encryption == .require && !isJoin }
+
+    var mayResume: Bool { host.configuration.resumption && policy.resumes }
 
     /// Why a SYN of either direction is not for TCP-ENO at all.
     var reasonToStayPlain: FallbackReason? {

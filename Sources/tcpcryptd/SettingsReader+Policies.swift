@@ -7,7 +7,7 @@ import Tcpcrypt
 extension SettingsReader {
     private static let mostPolicies = 64
     private static let mostEntries = 64
-    private static let keys = ["prefixes", "ports", "encryption", "application_aware", "passive_role"]
+    private static let keys = ["prefixes", "ports", "encryption", "application_aware", "passive_role", "resumption"]
 
     func policies(_ key: String) throws(SettingsError) -> [PolicyRule] {
         guard let value = member(key) else { return [] }
@@ -29,13 +29,17 @@ extension SettingsReader {
             case "ports": rule.ports = try list(inner, member.value, Self.portText, Self.ports)
             case "encryption": rule.policy.encryption = try choice(inner, member.value)
             case "application_aware": rule.policy.applicationAware = try choice(inner, member.value)
-            case "passive_role":
-                guard case .bool(let flag) = member.value else { throw bad(inner, member.value, "true or false") }
-                rule.policy.takesPassiveRole = flag
+            case "passive_role": rule.policy.takesPassiveRole = try flag(inner, member.value)
+            case "resumption": rule.policy.resumes = try flag(inner, member.value)
             default: throw .unknownKey(path: path, key: inner, known: Self.keys)
             }
         }
         return rule
+    }
+
+    private func flag(_ place: String, _ value: JSONValue) throws(SettingsError) -> Bool {
+        guard case .bool(let flag) = value else { throw bad(place, value, "true or false") }
+        return flag
     }
 
     /// None would match nothing, where an absent key matches everything: nobody means that.

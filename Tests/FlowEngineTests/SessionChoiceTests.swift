@@ -30,6 +30,28 @@ import Testing
         #expect(elsewhere.clientReport?.origin == .resumed)
     }
 
+    /// A policy of either end keeps connections to a port apart from all others (RFC 8548 section 3.5).
+    @Test(arguments: [true, false])
+    func withoutResumptionByPolicy(isOfServer: Bool) {
+        var rule = PolicyRule()
+        rule.ports = [25...25]
+        rule.policy.resumes = false
+        let client = TestHost(seed: 1) { if !isOfServer { $0.policies = [rule] } }
+        let server = TestHost(seed: 2) { if isOfServer { $0.policies = [rule] } }
+        let kept = isOfServer ? server : client
+        Pair(port: 40_000, service: 25, client: client, server: server).connect()
+        #expect(kept.engine.sessionCount == 0)
+        Pair(port: 40_001, client: client, server: server).connect()
+        #expect(kept.engine.sessionCount == 1)
+        for (port, service, origin) in [(40_002, 25, Origin.fresh), (40_003, 80, .resumed), (40_004, 25, .fresh)] {
+            let pair = Pair(port: UInt16(port), service: UInt16(service), client: client, server: server)
+            pair.connect()
+            let report = client.engine.connections().flatMap(\.subflows).first { $0.local == pair.a }
+            #expect(report?.origin == origin && report?.state == .encrypted)
+        }
+        #expect(kept.engine.sessionCount == 1)
+    }
+
     /// A server that does not encrypt, or only there, is not asked to resume again.
     @Test func declinedWithoutAnOption() throws {
         let client = TestHost(seed: 1)

@@ -21,14 +21,14 @@ import Testing
         let rules = try await load(
             """
             [{"prefixes": ["10.0.0.0/8", "fd00::/8", "192.0.2.1"], "ports": [5432, "6000-6100", "1-1"], "encryption": "require",
-              "application_aware": "mandatory", "passive_role": true},
+              "application_aware": "mandatory", "passive_role": true, "resumption": false},
              {"encryption": "off"}, {"application_aware": "on"}, {}]
             """)
         try #require(rules.count == 4)
         #expect(rules[0].prefixes == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"].compactMap { IPPrefix($0) })
         #expect(rules[0].ports == [5432...5432, 6000...6100, 1...1])
         #expect(rules[0].policy.encryption == .require && rules[0].policy.applicationAware == .mandatory)
-        #expect(rules[0].policy.takesPassiveRole)
+        #expect(rules[0].policy.takesPassiveRole && !rules[0].policy.resumes)
         #expect(rules[1].policy.encryption == .off && rules[2].policy.applicationAware == .on)
         #expect(rules[3] == PolicyRule())
         #expect(try await load("[]").isEmpty)
@@ -60,6 +60,7 @@ import Testing
         (#"[{"application_aware": "Off"}]"#, "policies[0].application_aware"),
         (#"[{"passive_role": "true"}]"#, "policies[0].passive_role is"),
         (#"[{"passive_role": 1}]"#, "policies[0].passive_role is 1"),
+        (#"[{"resumption": "no"}]"#, #"policies[0].resumption is "no""#),
         (#"[{"ports": [1], "ports": [2]}]"#, "the same name twice"),
     ]) func complaints(_ policies: String, _ complaint: String) async {
         let error = await #expect(throws: SettingsError.self) { _ = try await load(policies) }

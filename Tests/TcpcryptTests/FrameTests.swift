@@ -153,6 +153,22 @@ import Testing
         }
     }
 
+    /// RFC 8548 section 3.8: what was sent can no longer be read with what is in memory.
+    @Test func keysOfOlderGenerationsAreErased() throws {
+        let pair = try Pair()
+        var (sealer, opener) = (pair.a.streams(provider).sealer, pair.b.streams(provider).opener)
+        weak let first = sealer.key
+        weak let second = opener.key
+        var frame = [UInt8](repeating: 0, count: 20)
+        var target = frame.mutableSpan
+        let isSealed = sealer.seal(data: [UInt8]().span, urgent: nil, fin: false, rekey: true, offset: 0, into: &target)
+        #expect(isSealed && first == nil && second != nil)
+        var plain = [UInt8](repeating: 0, count: 20)
+        var room = plain.mutableSpan
+        #expect(opener.open(frame.span, offset: 0, into: &room) != nil)
+        #expect(second == nil)
+    }
+
     /// A frame of the new generation is not taken twice: the bit moves the generation on.
     @Test func rekeyFrameRepeated() throws {
         let pair = try Pair()
