@@ -1,8 +1,8 @@
 """golden_capture.py make VECTORS CAPTURE KEYLOG | golden_capture.py check VECTORS < ROWS: connections that the recorded vectors
 (Tests/TcpcryptTests/Vectors) describe, as a capture with its key log, and what a dissector has to say of them.
 
-Every TEP and AEAD, resumed connections and joins opened by A and by B, three generations, urgent data, FINp; frames lie beyond 8 GB of the
-stream and are cut into segments of 50 bytes. ROWS are those of `tshark -T fields` with the arguments that `golden_capture.py fields`
+Every TEP and AEAD, resumed connections and joins opened by A and by B, three generations, urgent data, FINp; some frames lie beyond 8 GB of
+the stream, and they are cut into segments of 50 bytes. ROWS are those of `tshark -T fields` with the arguments that `golden_capture.py fields`
 prints.
 """
 import glob
@@ -49,12 +49,27 @@ def packet(source, destination, sequence, flags, option, data):
 
 
 def segments(source, destination, isn, frames):
-    """One role's stream. Jumps of less than 2 GB bring it to where the frames are."""
-    for offset in range(2**30, frames[0]["offset"], 2**30):
-        yield packet(source, destination, isn + 1 + offset, ACK, b"", b"\xff\xff\xff")
-    text = b"".join(bytes.fromhex(frame["frame"]) for frame in frames)
-    for at in range(0, len(text), 50):
-        yield packet(source, destination, isn + 1 + frames[0]["offset"] + at, ACK | PSH, b"", text[at:at + 50])
+    """One role's stream. Jumps of less than 2 GB bring it to where frames are that others do not precede."""
+    position = 0
+    for run in runs(frames):
+        start = run[0]["offset"]
+        for offset in range((position // 2**30 + 1) * 2**30, start, 2**30):
+            yield packet(source, destination, isn + 1 + offset, ACK, b"", b"\xff\xff\xff")
+        text = b"".join(bytes.fromhex(frame["frame"]) for frame in run)
+        for at in range(0, len(text), 50):
+            yield packet(source, destination, isn + 1 + start + at, ACK | PSH, b"", text[at:at + 50])
+        position = start + len(text)
+
+
+def runs(frames):
+    """Frames that follow each other without a gap."""
+    run = []
+    for frame in frames:
+        if run and run[-1]["offset"] + len(run[-1]["frame"]) // 2 != frame["offset"]:
+            yield run
+            run = []
+        run.append(frame)
+    yield run
 
 
 def make(folder, capture, keylog):
