@@ -8,12 +8,12 @@ rounds=(plain)
 [[ -n $asked_baseline ]] || rounds+=(encrypted)
 victims=0
 
-# begin_round ROUND [key=JSON ...]: the settings are those of b's daemon, which b's default are without.
+# begin_round ROUND [key=JSON ...]: the settings are both daemons'.
 begin_round() {
     round=$1 baseline=1 port=9300
     if [[ $round == encrypted ]]; then
         baseline='' port=9400
-        daemon_start a
+        daemon_start a "${@:2}"
         daemon_start b "${@:2}"
     fi
     # Connections of the first half may linger.
@@ -80,6 +80,7 @@ fate() {
 hijack() { on x "$python" "$tools/hijack.py" "$@" 2>"$tmp/hijack.err" || sed 's/^/# /' "$tmp/hijack.err"; }
 # forge KIND [MORE]: into this victim's connection
 forge() { on r1 "$python" "$tools/forge.py" "$1" "$tmp/path1.pcap,$tmp/path2.pcap" "$port" "$up" "$down" "${@:2}" >"$tmp/forged.out" 2>&1 || sed 's/^/# /' "$tmp/forged.out"; }
+learn() { on r1 "$python" "$tools/forge.py" keys "$tmp/path1.pcap" "$port" "$up"; }
 join_syns() { count_of b MPTcpExtMPJoinSynRx; }
 # joined HOST ADDRESS: whether that host has an established subflow from that address of its own
 joined() { on "$1" ss -tHn state established src "$2" dport = "$port" | seen .; }

@@ -7,6 +7,7 @@ fastclose      towards the server: MP_FASTCLOSE
 add-addr       towards the client: the server has address MORE too
 remove-addr    towards the server: the client's joined address is gone
 prio           towards the server: the joined subflow is a backup now
+keys           sends nothing: says the server's token, the client's next data sequence number, both keys (client's first)
 sum            sends nothing: says whether the checksum of the client's last mapping, of MORE bytes, tells which of two texts it was
 
 As soon as the captures PCAP (comma between them) show UP bytes of the client and DOWN of the server. Prints what it did.
@@ -69,6 +70,8 @@ def main():
     elif kind == "remove-addr":
         number = list(session.joins.values())[-1].mptcp(mptcp.JOIN)[1]
         send(session, first, True, mptcp.option(mptcp.REMOVE_ADDR, 0, bytes([number])))
+    elif kind == "keys":
+        return print(session.token, next_up & mptcp.MASK, session.client_key.hex(), session.server_key.hex())
     elif kind == "sum":
         return print(summed(session, path, port, int(words[2])))
     elif kind == "prio":
