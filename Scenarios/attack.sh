@@ -81,6 +81,8 @@ hijack() { on x "$python" "$tools/hijack.py" "$@" 2>"$tmp/hijack.err" || sed 's/
 # forge KIND [MORE]: into this victim's connection
 forge() { on r1 "$python" "$tools/forge.py" "$1" "$tmp/path1.pcap,$tmp/path2.pcap" "$port" "$up" "$down" "${@:2}" >"$tmp/forged.out" 2>&1 || sed 's/^/# /' "$tmp/forged.out"; }
 learn() { on r1 "$python" "$tools/forge.py" keys "$tmp/path1.pcap" "$port" "$up"; }
+# Joins that a's kernel has tried.
+tried() { count_of a MPTcpExtMPJoinSynTx; }
 join_syns() { count_of b MPTcpExtMPJoinSynRx; }
 # joined HOST ADDRESS: whether that host has an established subflow from that address of its own
 joined() { on "$1" ss -tHn state established src "$2" dport = "$port" | seen .; }
@@ -98,7 +100,6 @@ middle() {
     local number=$1
     shift
     : >"$tmp/middle$number.out"
-    printf '%s\n' "$*" >"$tmp/middle$number.commands"
+    printf '%s\n' "$*" 1<>"$tmp/middle$number.commands"
     wait_for 5 grep -q "^doing $1" "$tmp/middle$number.out" || not_ok "middle $number: $*: $(tail -n 2 "$tmp/middle$number.err")"
 }
-middle_did() { grep -c "^$2" "$tmp/middle$1.out" || true; }

@@ -71,7 +71,7 @@ class Segment:
     def frame(self):
         options = b"".join(bytes([k, len(v) + 2]) + v for k, v in self.options)
         if len(options) > 40:
-            sys.exit(f"no room: {self.options}")
+            raise ValueError(f"no room: {self.options}")
         body = raw.segment(self.src, self.dst, self.sport, self.dport, self.seq, self.ack, self.flags, options, self.payload)
         body = body[:14] + self.window + b"\0\0" + body[18:]
         pseudo = raw.packed(self.src) + raw.packed(self.dst) + (
@@ -224,7 +224,11 @@ def forward(rule, frame):
         return [frame]
     if rule.words[0] == "pass":
         return [frame]
-    return [segment.frame() for segment in rule.apply(segment)]
+    try:
+        return [segment.frame() for segment in rule.apply(segment)]
+    except ValueError as error:
+        print(error, flush=True)
+        return [frame]
 
 
 def main():
