@@ -311,7 +311,9 @@ def write_all(sock, megabits, seconds):
 
 def flow(words, mptcp, down):
     if words[0] == "listen":
-        sock, _ = listener(words[1]).accept()
+        # Open for joins as long as the connection is.
+        listening = listener(words[1])
+        sock, _ = listening.accept()
         sock.settimeout(60)
         ask = sock.recv(32, socket.MSG_WAITALL).split()
         if ask[0] == b"down":
