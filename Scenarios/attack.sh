@@ -16,9 +16,10 @@ begin_round() {
         daemon_start a "${@:2}"
         daemon_start b "${@:2}"
     fi
-    # Connections of the first half may linger.
-    capture path1 r1 tob 300 "tcp portrange $port-$((port + 99))"
-    [[ ! " ${namespaces[*]} " == *" $prefix-r2 "* ]] || capture path2 r2 tob 300 "tcp portrange $port-$((port + 99))"
+    # Connections of the first half may linger; a flood is of no interest.
+    local filter="tcp portrange $port-$((port + 99)) and not net 10.96.0.0/12"
+    capture path1 r1 tob 300 "$filter"
+    [[ ! " ${namespaces[*]} " == *" $prefix-r2 "* ]] || capture path2 r2 tob 300 "$filter"
 }
 # In the first half somebody who listens reads everything, in the second nothing.
 end_round() {
