@@ -1,3 +1,4 @@
+import OpenSSLProvider
 import Testing
 
 @testable import Tcpcrypt
@@ -65,6 +66,26 @@ import Testing
         // None of that harmed the stream: not even a forged rekey bit.
         #expect(opener.generation == 0)
         #expect(opener.data(frame, offset: 77)?.data == Array("hello".utf8))
+    }
+
+    /// RFC 8548 section 4.2.1: six bits of the flags mean nothing, yet. Our own are zero in the golden vectors.
+    @Test func reservedFlagsAreIgnored() throws {
+        let pair = try Pair()
+        let opener = pair.b.ends.opener
+        let master = provider.derive(Constant.rekey, from: pair.a.secret)
+        let key = TrafficKey(master: master, generation: 0, sender: .a, algorithm: .aes128GCM, crypto: provider)
+        for (flags, fin) in [(UInt8(0xfc), false), (0xfd, true), (0x80, false)] {
+            // Reserved bits of the control byte too (4.2).
+            var frame: [UInt8] = [0xfe, 0, 18] + [UInt8](repeating: 0, count: 18)
+            let (control, head, data) = (Array(frame.prefix(3)), [flags], [UInt8(7)])
+            var whole = frame.mutableSpan
+            var target = whole._mutatingExtracting(3..<21)
+            let isSealed = key.seal(offset: 9, aad: control.span, head: head.span, data: data.span, into: &target)
+            #expect(isSealed)
+            let opened = try #require(opener.data(frame, offset: 9))
+            #expect(opened.data == [7] && opened.opened.fin == fin && opened.opened.urgent == nil)
+            #expect(!opened.opened.rekey)
+        }
     }
 
     /// The keys of the two directions differ, and a host does not take its own frames back.
