@@ -1,7 +1,8 @@
 """flood.py COMMAND ...: strangers in numbers, and what stands beside them. Works on addresses of the scenario's own namespaces only.
 
-send KIND DEVICE MAC TARGET PORT SECONDS [SOURCE PORT]   packets as fast as the device takes them; prints how many and how many a second.
-     KIND: syn (ENO), bare (no option), capable (MP_CAPABLE and ENO), join (MP_JOIN, bogus token), ack, rst, fin, data, init (ACK with ENO and Init1);
+send KIND DEVICE MAC TARGET PORT SECONDS [SOURCE PORT] [--rate=N] [--token=N]   packets as fast as the device takes them, or N a second;
+     prints how many and how many a second.
+     KIND: syn (ENO), bare (no option), capable (MP_CAPABLE and ENO), join (MP_JOIN, bogus token, or the one said), ack, rst, fin, data, init (ACK with ENO and Init1);
      from made-up addresses, or all from SOURCE and its PORT: sequence numbers are made up then
 handshake CASE DEVICE MAC TARGET PORT SECONDS [RATE]     whole handshakes from addresses of its own, each with an Init message and
      silence behind it. CASE: init (a random public key), garbage, silence (no data); prints how many it began and how many were answered
@@ -115,13 +116,17 @@ def made_up(index, version):
     return struct.pack("!I", 0x0A600000 + index) if version == 4 else b"\xfd\x96" + bytes(10) + struct.pack("!I", index + 1)
 
 
+def flag(name, otherwise):
+    return next((int(word.split("=")[1]) for word in sys.argv if word.startswith(f"--{name}=")), otherwise)
+
+
 def shape(kind):
-    body = os.urandom(64)
+    body, token = os.urandom(64), struct.pack("!I", flag("token", random.getrandbits(32)))
     return {
         "syn": (SYN, SIZE + ENO, b""),
         "bare": (SYN, SIZE, b""),
         "capable": (SYN, SIZE + b"\x1e\x04\x01\x01" + ENO, b""),
-        "join": (SYN, SIZE + b"\x1e\x0c\x10\x01" + os.urandom(8), b""),
+        "join": (SYN, SIZE + b"\x1e\x0c\x10\x01" + token + os.urandom(4), b""),
         "ack": (ACK, b"", b""),
         "rst": (RST, b"", b""),
         "fin": (FIN | ACK, b"", b""),
@@ -147,13 +152,16 @@ def send(kind, device, mac, target, port, seconds, source=None, sport=None):
     field = (tcp + 6) if source else tcp
     first = struct.unpack_from("!H", frames[0], field)[0]
     print("begins", flush=True)
-    begun, sent, turn = time.monotonic(), 0, 0
+    begun, sent, turn, rate = time.monotonic(), 0, 0, flag("rate", None)
+    batch = BATCH if rate is None else max(1, rate // 200)
     while time.monotonic() < begun + float(seconds):
         if source is None:
             ready.put(field, 1024 + turn % 60000)
             ready.put(tcp + 18, 0xFFFF - turn % 60000)
-        for start in range(0, count, BATCH):
-            sent += out.send(ready.messages, start, BATCH)
+        for start in range(0, count - batch + 1, batch):
+            if rate is not None:
+                time.sleep(max(0, begun + sent / rate - time.monotonic()))
+            sent += out.send(ready.messages, start, batch)
             if time.monotonic() >= begun + float(seconds):
                 break
         turn += 1
@@ -303,7 +311,9 @@ def write_all(sock, megabits, seconds):
 
 def flow(words, mptcp, down):
     if words[0] == "listen":
-        sock, _ = listener(words[1]).accept()
+        # Open for joins as long as the connection is.
+        listening = listener(words[1])
+        sock, _ = listening.accept()
         sock.settimeout(60)
         ask = sock.recv(32, socket.MSG_WAITALL).split()
         if ask[0] == b"down":
