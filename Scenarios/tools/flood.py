@@ -134,7 +134,7 @@ def shape(kind):
 def send(kind, device, mac, target, port, seconds, source=None, sport=None, rate=None, token=None):
     out, destination = Device(device, mac), packed(target)
     flags, options, payload = shape(kind)
-    batch = min(BATCH, int(rate) // 500) if rate else BATCH
+    batch = min(BATCH, int(rate) // 250) if rate else BATCH
     version = 6 if ":" in target else 4
     count = 16384
     frames = []
