@@ -67,9 +67,8 @@ let package = Package(
         .executableTarget(
             name: "tcpcryptd",
             dependencies: [
-                "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "Tcpcrypt", "ControlProtocol",
-                "NetfilterQueue",
-                arguments, logging, system,
+                "DaemonCore", "ControlServer", "OpenSSLProvider", "FlowEngine", "PacketWire", "Tcpcrypt",
+                "ControlProtocol", "NetfilterQueue", arguments, logging, system,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -121,7 +120,9 @@ let package = Package(
             name: "DaemonCoreTests",
             dependencies: ["DaemonCore", "FlowEngine", "NetfilterQueue", "PacketWire", logging],
             swiftSettings: house),
-        .testTarget(name: "SettingsTests", dependencies: ["tcpcryptd"], swiftSettings: house),
+        .testTarget(
+            name: "SettingsTests", dependencies: ["tcpcryptd", "FlowEngine", "PacketWire", "Tcpcrypt"],
+            swiftSettings: house),
         .testTarget(
             name: "ControlTests", dependencies: ["ControlProtocol", "ControlServer", "TcpcryptClient", logging],
             swiftSettings: house),

@@ -59,7 +59,7 @@ progress() {
         if ((SECONDS - told >= every)); then
             told=$SECONDS
             printf '%s%s%s%s' "$start" "$dim" \
-                "$((SECONDS - began)) s: $(tail -c 300 "$log" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-90)" "$plain$end"
+                "$((SECONDS - began)) s: $(tail -c 300 "$log" | tr '\r' '\n' | grep -a -v '^$' | tail -n 1 | cut -c 1-90)" "$plain$end"
         fi
     done
     [[ -n $end ]] || printf '\r\e[K'

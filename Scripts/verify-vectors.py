@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A second implementation of tcpcrypt's key schedule, frames and join chains, for the golden vectors.
 
-Written from RFC 8547, RFC 8548 and the article JoinChains, not from the Swift code; needs PyPI `cryptography`.
+Written from RFC 8547, RFC 8548 and the article JoinChains, not from the Swift code; needs `cryptography` (Debian's
+python3-cryptography or PyPI's). The article GoldenVectors says what the files hold.
 
     verify-vectors.py            recompute every vector from its inputs; exit 1 on any difference
     verify-vectors.py --write    write the vectors anew
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 VECTORS = pathlib.Path(__file__).parent.parent / "Tests" / "TcpcryptTests" / "Vectors"
 NEXTK, SESSID, REKEY, KEY_A, KEY_B, RESUME, JOIN = 1, 2, 3, 4, 5, 6, 0x10
+# The frame of a stream that stands where the offset no longer fits 32 bits; what would come before is left out.
+FAR_FRAME = 4
 TEPS = {0x21: "P256", 0x22: "P521", 0x23: "Curve25519", 0x24: "Curve448"}
 AEADS = {0x0001: (16, AESGCM), 0x0002: (32, AESGCM), 0x0010: (32, ChaCha20Poly1305)}
 NIST = {0x21: (ec.SECP256R1(), 32, 0xFF), 0x22: (ec.SECP521R1(), 66, 0x01)}
@@ -52,7 +55,8 @@ def public_key(tep, private):
         point = ec.derive_private_key(scalar, curve).public_key().public_bytes(
             serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
         return be(len(point), 2) + point
-    return MONTGOMERY[tep][0].from_private_bytes(private).public_key().public_bytes_raw()
+    return MONTGOMERY[tep][0].from_private_bytes(private).public_key().public_bytes(
+        serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
 def shared_secret(tep, private, public):
@@ -95,24 +99,40 @@ class Session:
             key = cprf(key, bytes([REKEY]), 32)
         return key
 
+    def traffic(self, sender, generation):
+        """The AEAD key and the nonce randomizer of one direction."""
+        key_length = AEADS[self.aead][0]
+        both = cprf(self.master(generation), bytes([KEY_A if sender == "A" else KEY_B]), key_length + 12)
+        return both[:key_length], both[key_length:]
+
+    def keys(self):
+        """Those of the generations that ``frames`` uses."""
+        result = []
+        for generation in range(3):
+            (key_a, nonce_a), (key_b, nonce_b) = (self.traffic(sender, generation) for sender in "AB")
+            result.append({
+                "master": self.master(generation).hex(), "keyA": key_a.hex(), "randomizerA": nonce_a.hex(),
+                "keyB": key_b.hex(), "randomizerB": nonce_b.hex()})
+        return result
+
     def frame(self, sender, generation, rekey, offset, data, urgent, fin):
-        key_length, algorithm = AEADS[self.aead]
-        constant = KEY_A if sender == "A" else KEY_B
-        traffic = cprf(self.master(generation), bytes([constant]), key_length + 12)
-        nonce = bytes(x ^ y for x, y in zip(traffic[key_length:], be(offset, 12)))
+        key, randomizer = self.traffic(sender, generation)
+        nonce = bytes(x ^ y for x, y in zip(randomizer, be(offset, 12)))
         flags = (1 if fin else 0) | (2 if urgent is not None else 0)
         plain = bytes([flags]) + (be(urgent, 2) if urgent is not None else b"") + data
         control = bytes([1 if rekey else 0]) + be(len(plain) + 16, 2)
-        return control + algorithm(traffic[:key_length]).encrypt(nonce, plain, control)
+        return control + AEADS[self.aead][1](key).encrypt(nonce, plain, control)
 
-    def frames(self, seed):
-        """A stream in each direction: plain, urgent, empty with rekey, data after it, another rekey, last."""
+    def frames(self, seed, begins):
+        """A stream in each direction: plain, urgent, empty with rekey, data after it, another rekey far on, last."""
         shapes = [(40, None, 0, 0), (5, 3, 0, 0), (0, None, 1, 0), (100, None, 0, 0), (17, 16, 1, 0), (1, None, 0, 1)]
         result = []
         for sender in "AB":
-            offset, generation = (1 << 33) + 77, 0
+            offset, generation = begins[sender], 0
             for index, (count, urgent, rekey, fin) in enumerate(shapes):
                 generation += rekey
+                if index == FAR_FRAME:
+                    offset = (1 << 33) + 77
                 data = stream(f"{seed} {sender} {index}", count)
                 frame = self.frame(sender, generation, rekey, offset, data, urgent, fin)
                 result.append({
@@ -152,7 +172,8 @@ def resumption(tep, aead, entry, opener_role, nonce_a, nonce_b, extra, seed):
         "openerRole": opener_role, "nonceA": nonce_a.hex(), "nonceB": nonce_b.hex(), "extra": extra.hex(),
         "syn": eno(bytes([tep | 0x80]) + opener).hex(),
         "synAck": eno(bytes([1, tep | 0x80]) + acceptor).hex(),
-        "sessionID": session.session_id().hex(), "frames": session.frames(seed)}
+        "sessionID": session.session_id().hex(), "keys": session.keys(),
+        "frames": session.frames(seed, {"A": 0, "B": 0})}
 
 
 def vector(tep, aead):
@@ -186,7 +207,8 @@ def vector(tep, aead):
         "privateA": private["A"].hex(), "privateB": private["B"].hex(),
         "nonceA": nonce["A"].hex(), "nonceB": nonce["B"].hex(),
         "syn": syn.hex(), "synAck": syn_ack.hex(), "init1": first.hex(), "init2": second.hex(),
-        "prk": prk.hex(), "sessionID": fresh.session_id().hex(), "frames": fresh.frames(seed),
+        "sharedSecret": es.hex(), "prk": prk.hex(), "sessionID": fresh.session_id().hex(), "keys": fresh.keys(),
+        "frames": fresh.frames(seed, {"A": len(first), "B": len(second)}),
         "chain": describe(secrets),
         "resumptions": [
             resumption(tep, aead, secrets[i], role, stream(f"{seed} a{i}", 8 - i), stream(f"{seed} b{i}", 8), b"",

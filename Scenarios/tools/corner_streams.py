@@ -4,7 +4,9 @@ import fcntl
 import functools
 import os
 import select
+import signal
 import socket
+import struct
 import tempfile
 import termios
 import threading
@@ -125,6 +127,62 @@ def urgent_lost(w):
         total = sum(len(word.lstrip(b"!")) for word in lost_words)
         until(lambda: received(s) >= start + total)
         heard(w, s, False)
+
+
+def signals_of(sock):
+    """Has SIGURG of a socket sent to this very thread; returns a call that waits for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+    set_owner, owner_thread = 15, 0
+    fcntl.fcntl(sock.fileno(), set_owner, struct.pack("ii", owner_thread, threading.get_native_id()))
+    return lambda seconds: signal.sigtimedwait({signal.SIGURG}, seconds) is not None
+
+
+@case("TCP")
+def urgent_signal(w):
+    """SIGURG, the mark, and MSG_OOB before, at and after the urgent byte"""
+    c, s = w.pair(NODELAY)
+    for inline in False, True:
+        if inline:
+            s.setsockopt(*INLINE)
+        urged = signals_of(s)
+        s.setblocking(False)
+        w.say("none yet", outcome(s.recv, 1, socket.MSG_OOB), urged(0))
+        s.settimeout(20)
+        said_step_by_step(w, c, s, [b"abc"])
+        w.say("not for other data", urged(0.1))
+        said_step_by_step(w, c, s, [b"!x"])
+        w.say("signal", urged(5), "not at the mark", asked(s, SIOCATMARK))
+        said_step_by_step(w, c, s, [b"def"])
+        w.say("peek", outcome(s.recv, 1, socket.MSG_OOB | socket.MSG_PEEK), outcome(s.recv, 1, socket.MSG_OOB), outcome(s.recv, 1, socket.MSG_OOB))
+        w.say(outcome(s.recv, 100), "mark", asked(s, SIOCATMARK), outcome(s.recv, 100), "behind it", asked(s, SIOCATMARK))
+        w.say("one signal", urged(0.1))
+
+
+@case("TCP")
+def urgent_at_closed_window(w):
+    """an urgent byte behind a closed window: its mark is where it belongs"""
+    c, s = w.pair((socket.SOL_SOCKET, socket.SO_RCVBUF, 8192), (socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000), INLINE)
+    s.setsockopt(*INLINE)
+    send_pattern(c, 150_000)
+    c.send(b"!", socket.MSG_OOB)
+    c.shutdown(socket.SHUT_WR)
+    time.sleep(1)
+    w.say(*read_pattern(s, most=150_000))
+    until(lambda: asked(s, SIOCATMARK) == 1, 5)
+    w.say("mark", asked(s, SIOCATMARK), outcome(s.recv, 10), outcome(s.recv, 10))
+
+
+@case("TCP")
+def urgent_then_reset(w):
+    """an urgent byte, then an abort: an error; and no urgent byte behind the end of what may be sent"""
+    c, s = w.pair(NODELAY)
+    said_step_by_step(w, c, s, [b"abc", b"!x"])
+    w.abort(c)
+    until(lambda: has_ended(s, select.POLLERR), 5)
+    w.say(outcome(s.recv, 10), outcome(s.recv, 10), outcome(s.recv, 1, socket.MSG_OOB))
+    c, s = w.pair()
+    c.shutdown(socket.SHUT_WR)
+    w.say(outcome(c.send, b"x", socket.MSG_OOB), *read_pattern(s))
 
 
 @case()

@@ -2,9 +2,13 @@
 
 join ADDRESS PORT TOKEN [HOW]     an MP_JOIN SYN; prints what came back: joined (a SYN-ACK that joins), syn-ack, rst or silence.
                                   HOW: twice (another join option before it), after-syn (an ordinary SYN with the same
-                                  numbers, and its reset, before it)
+                                  numbers, and its reset, before it), proof=HEX (with these contents of an ENO option, and
+                                  with a third ACK, but no frame)
 forge PCAP SOURCE DESTINATION KIND [COUNT]   into the newest flow between the two addresses that a capture shows:
-                                  fin, rst, rst-ack, frame, random, old, ahead, ack (five in a second)
+                                  fin, fin-data, rst, rst-ack, rst-window, frame, random, old, ahead, behind,
+                                  ack (five in a second)
+meddle DEVICE PORT HOW            on a router whose rules drop the packets to PORT that HOW is about: sends each on, changed.
+                                  fin: what has FIN, without it; urg: what has at least 900 bytes of data, as urgent
 handshake ADDRESS PORT CASE       TCP with ENO by hand, then a hostile key exchange message; prints what came back
 storm ADDRESS PORT SECONDS [SPOOFED...]      malformed and random packets of every sort; prints how many
 """
@@ -18,7 +22,7 @@ import time
 
 import wire
 
-FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 INIT1_MAGIC = 0x15101A0E
 CURVE25519 = 0x23
 
@@ -32,11 +36,11 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def segment(src, dst, sport, dport, seq, ack, flags, options=b"", payload=b"", offset=None, damage=False):
+def segment(src, dst, sport, dport, seq, ack, flags, options=b"", payload=b"", offset=None, damage=False, window=65000, urgent=0):
     """A TCP segment with a right checksum; `offset` lies about the header's length, `damage` spoils the checksum."""
     options += b"\x01" * (-len(options) % 4)
     words = 5 + len(options) // 4 if offset is None else offset
-    header = struct.pack("!HHIIBBHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, (words & 15) << 4, flags, 65000, 0, 0)
+    header = struct.pack("!HHIIBBHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, (words & 15) << 4, flags, window, 0, urgent)
     body = header + options + payload
     pseudo = packed(src) + packed(dst) + (struct.pack("!BBH", 0, 6, len(body)) if "." in src else struct.pack("!II", len(body), 6))
     value = checksum(pseudo + body) ^ (0x5555 if damage else 0)
@@ -113,8 +117,15 @@ def join(address, port, token, how=""):
         raw.answer(sport)
         raw.send(src, address, segment(src, address, sport, port, seq + 1, 0, RST))
         time.sleep(0.2)
+    elif how.startswith("proof="):
+        proof = bytes.fromhex(how[6:])
+        options += struct.pack("!BB", 69, len(proof) + 2) + proof
     raw.send(src, address, segment(src, address, sport, port, seq, 0, SYN, options))
-    print(name_of(raw.answer(sport)))
+    answer = raw.answer(sport)
+    print(name_of(answer))
+    if how.startswith("proof=") and answer is not None:
+        last = struct.pack("!BBBB", 30, 24, 0x10, 9) + os.urandom(20) + b"\x45\x02"
+        raw.send(src, address, segment(src, address, sport, port, seq + 1, answer[1] + 1, ACK, last))
 
 
 def forge(path, src, dst, kind, count):
@@ -131,6 +142,12 @@ def forge(path, src, dst, kind, count):
         seq, flags, payload = following, ACK | PSH, os.urandom(1200)
         if kind == "fin":
             flags, payload = ACK | FIN, b""
+        elif kind == "fin-data":
+            flags = ACK | PSH | FIN
+        elif kind == "rst-window":
+            seq, flags, payload = following + 1000, RST, b""
+        elif kind == "behind":
+            seq = following + 1
         elif kind in ("rst", "rst-ack"):
             flags, payload = RST | (ACK if kind == "rst-ack" else 0), b""
         elif kind == "ack":
@@ -144,6 +161,32 @@ def forge(path, src, dst, kind, count):
             seq = following + random.randrange(1, 60000)
         raw.send(src, dst, segment(src, dst, newest.sport, newest.dport, seq, newest.ack, flags, b"", payload))
     print("forged", count, kind, newest.name, following & 0xFFFFFFFF)
+
+
+def meddle(device, port, how):
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    tap.bind((device, 0))
+    raws = {}
+    print("ready", flush=True)
+    while True:
+        frame, sender = tap.recvfrom(1 << 16)
+        packet = wire.parse(0, frame)
+        if sender[2] == socket.PACKET_OUTGOING or packet is None or packet.dport != port:
+            continue
+        flags, urgent = packet.flags, 0
+        if how == "fin" and flags & FIN:
+            flags &= ~FIN
+        elif how == "urg" and packet.length >= 900:
+            flags, urgent = flags | URG, packet.length // 2
+        else:
+            continue
+        start = 14 + (40 if ":" in packet.src else (frame[14] & 15) * 4)
+        options = frame[start + 20:start + (frame[start + 12] >> 4) * 4]
+        raw = raws.setdefault(packet.dst, Wire(packet.dst))
+        raw.send(packet.src, packet.dst, segment(
+            packet.src, packet.dst, packet.sport, packet.dport, packet.seq, packet.ack, flags, options, packet.data,
+            window=packet.window, urgent=urgent))
+        print("changed", how, packet.length, flush=True)
 
 
 def hostile_init(case):
@@ -227,6 +270,8 @@ def main():
         join(words[0], int(words[1]), int(words[2]), *words[3:])
     elif command == "forge":
         forge(words[0], words[1], words[2], words[3], int(words[4]) if len(words) > 4 else 1)
+    elif command == "meddle":
+        meddle(words[0], int(words[1]), words[2])
     elif command == "handshake":
         handshake(words[0], int(words[1]), words[2])
     elif command == "storm":

@@ -2,6 +2,7 @@
 
 `packets`: all TCP packets in order of time, as Packet. `flows`: dict "src:port>dst:port" -> Flow (one direction).
 `payload(prefix)`: payload bytes sent by addresses that begin so. `after(t)`: packets later than t (epoch seconds).
+`flights(port)`: of each connection to the port, how often the direction changed until the server's first payload, and 1.
 """
 import hashlib
 import ipaddress
@@ -111,6 +112,20 @@ def token(key):
     return struct.unpack("!I", hashlib.sha256(key).digest()[:4])[0]
 
 
+def flights_to(port, packets):
+    counts, directions, answered = {}, {}, set()
+    for packet in packets:
+        is_request = packet.dport == port
+        name = (packet.src, packet.sport) if is_request else (packet.dst, packet.dport)
+        if port not in (packet.sport, packet.dport) or name in answered:
+            continue
+        counts[name] = counts.get(name, 0) + (directions.get(name) != is_request)
+        directions[name] = is_request
+        if packet.length and not is_request:
+            answered.add(name)
+    return sorted(counts[name] for name in answered)
+
+
 def main():
     packets = sorted((packet for path in sys.argv[2:] for packet in read(path)), key=lambda packet: packet.time)
     flows = {}
@@ -120,6 +135,7 @@ def main():
         "packets": packets,
         "flows": flows,
         "payload": lambda prefix: sum(f.payload for name, f in flows.items() if name.startswith(prefix)),
+        "flights": lambda port: flights_to(port, packets),
         "after": lambda time: [packet for packet in packets if packet.time > time],
     }
     value = eval(sys.argv[1], names)

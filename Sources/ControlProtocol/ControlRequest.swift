@@ -1,17 +1,52 @@
-/// What a client asks: `{"request":"status"}`.
-public enum ControlRequest: String, CaseIterable, ControlMessage {
+/// What a client asks: `{"request":"status"}`, or `{"request":"flush-sessions","peer":"192.0.2.0/24"}`.
+public enum ControlRequest: ControlMessage {
     case status
     case connections
     case sessions
-    /// Forget every cached session: the next connections make fresh keys. Connections that exist go on.
-    case flushSessions = "flush-sessions"
+    /// Forget the cached sessions with a peer of that address or prefix, or all: the next connections make fresh keys. Connections that
+    /// exist go on.
+    case flushSessions(peer: String? = nil)
     /// New keys for every encrypted connection.
     case rekey
     case counters
 
-    public var json: JSONValue { ["request": .string(rawValue)] }
+    /// What is asked, without the particulars.
+    public enum Verb: String, CaseIterable, Sendable {
+        case status
+        case connections
+        case sessions
+        case flushSessions = "flush-sessions"
+        case rekey
+        case counters
+    }
+
+    public var verb: Verb {
+        switch self {
+        case .status: .status
+        case .connections: .connections
+        case .sessions: .sessions
+        case .flushSessions: .flushSessions
+        case .rekey: .rekey
+        case .counters: .counters
+        }
+    }
+
+    public var json: JSONValue {
+        var members = [JSONMember("request", .string(verb.rawValue))]
+        if case .flushSessions(let peer?) = self { members.append(JSONMember("peer", .string(peer))) }
+        return .object(members)
+    }
 
     public init(json: JSONValue) throws(ControlProtocolError) {
-        self = try ObjectReader(json, "request").choice("request")
+        let reader = try ObjectReader(json, "request")
+        let verb: Verb = try reader.choice("request")
+        switch verb {
+        case .status: self = .status
+        case .connections: self = .connections
+        case .sessions: self = .sessions
+        case .flushSessions: self = .flushSessions(peer: try reader.optionalString("peer"))
+        case .rekey: self = .rekey
+        case .counters: self = .counters
+        }
     }
 }

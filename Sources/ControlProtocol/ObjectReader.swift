@@ -39,6 +39,10 @@ struct ObjectReader {
         return value
     }
 
+    func optionalBool(_ key: String) throws(ControlProtocolError) -> Bool? {
+        isNull(key) ? nil : try bool(key)
+    }
+
     func count(_ key: String) throws(ControlProtocolError) -> UInt64 {
         guard case .integer(let value)? = members[key], let exact = UInt64(exactly: value) else {
             throw .shape(key: key, expected: "an integer not below 0")

@@ -59,6 +59,10 @@ public struct StatusMessage: ControlMessage {
     public var resumption: Bool
     /// Destination ports of SYNs left alone (never of joins).
     public var excludedPorts: [Int]
+    /// How many policies were configured.
+    public var policies = 0
+    /// Whether the system's randomness is seeded: until it is nothing is encrypted (RFC 8547 section 10).
+    public var randomnessSeeded = true
     /// Threads that share the packets.
     public var workers: Int
     /// Numbers of the netfilter queues, three for each worker.
@@ -97,6 +101,8 @@ public struct StatusMessage: ControlMessage {
             "aeads": .strings(aeads),
             "resumption": .bool(resumption),
             "excluded_ports": .integers(excludedPorts),
+            "policies": .integer(policies),
+            "randomness_seeded": .bool(randomnessSeeded),
             "workers": .integer(workers),
             "queues": .integers(queues),
             "flows": flows.json,
@@ -114,6 +120,8 @@ public struct StatusMessage: ControlMessage {
         aeads = try reader.strings("aeads")
         resumption = try reader.bool("resumption")
         excludedPorts = try reader.integers("excluded_ports")
+        policies = try reader.integer("policies")
+        randomnessSeeded = try reader.bool("randomness_seeded")
         workers = try reader.integer("workers")
         queues = try reader.integers("queues")
         flows = try Flows(json: reader.value("flows"))

@@ -20,6 +20,8 @@ public struct SubflowMessage: ControlMessage {
     public var tep: String?
     public var aead: String?
     public var role: Role?
+    /// Whether the peer says that its application knows of TCP-ENO: bit a (RFC 8547 section 4.2). Of a join nothing is known.
+    public var peerApplicationAware: Bool?
     /// The session ID (RFC 8548 section 3.4) in lower-case hexadecimal.
     public var sessionID: String?
     /// The index i of the session secret ss[i] in use.
@@ -54,6 +56,7 @@ public struct SubflowMessage: ControlMessage {
             "tep": .text(tep),
             "aead": .text(aead),
             "role": .text(role?.rawValue),
+            "peer_application_aware": peerApplicationAware.map { .bool($0) } ?? .null,
             "session_id": .text(sessionID),
             "secret_index": secretIndex.map { .integer($0) } ?? .null,
             "local_generation": localGeneration.map { .integer($0) } ?? .null,
@@ -76,6 +79,7 @@ public struct SubflowMessage: ControlMessage {
         tep = try reader.optionalString("tep")
         aead = try reader.optionalString("aead")
         role = try reader.optionalChoice("role")
+        peerApplicationAware = try reader.optionalBool("peer_application_aware")
         sessionID = try reader.optionalString("session_id")
         secretIndex = try reader.optionalInteger("secret_index")
         localGeneration = try reader.optionalInteger("local_generation")

@@ -19,7 +19,15 @@ extension Daemon {
                     engine.sessions(now: now, from: &place)
                 }
                 return .sessions(SessionReport.merged(Array(reports.joined())).map(SessionMessage.init))
-            case .flushSessions: return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .flushSessions(nil): return .flushed(try await askOne { loop in loop.flushSessions() })
+            case .flushSessions(let peer?):
+                guard let prefix = IPPrefix(peer) else {
+                    return .error("\"\(peer)\" is no address and no prefix such as 192.0.2.0/24 or 2001:db8::/32")
+                }
+                let counts = try await askInPieces(ofAll: false) { engine, _, place in
+                    engine.flushSessions(peersIn: prefix, from: &place)
+                }
+                return .flushed(counts.reduce(0, +))
             case .rekey:
                 let counts = try await askInPieces { engine, now, place in engine.rekey(now: now, from: &place) }
                 return .rekeying(counts.reduce(0, +))
@@ -31,7 +39,9 @@ extension Daemon {
     }
 
     private func status(version: String) async throws -> StatusMessage {
-        let parts = try await askAll { loop in (sessions: loop.engine.sessionCount, counters: loop.counters) }
+        let parts = try await askAll { loop in
+            (sessions: loop.engine.sessionCount, isSeeded: loop.engine.isRandomnessSeeded, counters: loop.counters)
+        }
         let counts = try await askInPieces { engine, _, place in
             var counts: [SubflowState: Int] = [:]
             engine.countFlows(from: &place, into: &counts)
@@ -39,7 +49,7 @@ extension Daemon {
         }
         let flows = { (state: SubflowState) in counts.reduce(0) { $0 + ($1[state] ?? 0) } }
         let uptime = (MonotonicClock.nanoseconds() - started) / 1_000_000
-        return StatusMessage(
+        var message = StatusMessage(
             version: version, uptimeMilliseconds: Int(uptime), teps: configuration.engine.teps.map(\.name),
             aeads: configuration.engine.aeads.map(\.name), resumption: configuration.engine.resumption,
             excludedPorts: configuration.engine.excludedPorts.sorted().map { Int($0) },
@@ -47,6 +57,9 @@ extension Daemon {
             flows: .init(handshake: flows(.handshake), encrypted: flows(.encrypted), plain: flows(.plain)),
             // All have the same cache.
             sessions: parts.first?.sessions ?? 0, keyLog: keyLog?.message, counters: .sum(of: parts.map(\.counters)))
+        message.policies = configuration.engine.policies.count
+        message.randomnessSeeded = parts.allSatisfy(\.isSeeded)
+        return message
     }
 
     private var queueNumbers: [Int] {
@@ -99,6 +112,7 @@ extension SubflowMessage {
         tep = report.tep?.name
         aead = report.aead?.name
         role = report.role.map(Role.init)
+        peerApplicationAware = report.peerApplicationAware
         sessionID = Self.hexadecimal(report.sessionID)
         secretIndex = report.secretIndex
         localGeneration = report.localGeneration

@@ -136,8 +136,9 @@ public final class Daemon: Sendable {
         files.withLock { $0 }?.removeIfEmpty()
     }
 
-    /// Compares flows and sockets every ten seconds; ends when its task is cancelled or a loop is gone.
+    /// Waits for randomness, then compares flows and sockets every ten seconds; ends when its task is cancelled or a loop is gone.
     public func keepHouse() async {
+        await awaitSeed()
         var bootID = BootID.current
         while (try? await Task.sleep(for: .seconds(10))) != nil {
             do {
@@ -153,6 +154,15 @@ public final class Daemon: Sendable {
                 logger.warning("cannot list sockets: \(error)")
             }
         }
+    }
+
+    private func awaitSeed() async {
+        let known = try? await askAll { loop in loop.engine.isRandomnessSeeded }
+        guard known?.contains(false) == true else { return }
+        logger.warning("the system's randomness is not seeded yet: no connection is encrypted before")
+        guard await SeedWatch(isSeeded: configuration.isSeeded).wait() else { return }
+        _ = try? await askAll { loop in loop.engine.isRandomnessSeeded = true }
+        logger.notice("the system's randomness is seeded")
     }
 
     /// Runs `body` on the thread of every worker.
@@ -227,8 +237,10 @@ public final class Daemon: Sendable {
                 events: events)
             let executor = ActionExecutor(
                 kernel: kernel, journal: journal, events: events, marks: configuration.marks)
+            var engine = makeEngine(worker)
+            engine.isRandomnessSeeded = configuration.isSeeded()
             return PacketLoop(
-                share: WorkerShare(worker: worker, workers: workers.count), engine: makeEngine(worker),
+                share: WorkerShare(worker: worker, workers: workers.count), engine: engine,
                 executor: executor, interfaces: try InterfaceTable(), routes: try RouteTable(), mailbox: mailbox,
                 machine: try MachineWatch(clockPath: configuration.machineClock), renewRandomness: renewRandomness)
         } catch let error as QueueError {

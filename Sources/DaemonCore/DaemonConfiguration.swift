@@ -24,6 +24,9 @@ public struct DaemonConfiguration: Sendable {
     /// How long the queues are served while resets leave, in milliseconds.
     public var graceMilliseconds = 250
 
+    /// Whether there is randomness: asked until it says so, and before that no connection is negotiated.
+    public var isSeeded: @Sendable () -> Bool = { true }
+
     public init() {}
 
     /// Threads where nothing else is said: those that the system lets run at once, but not all of a large machine.

@@ -28,6 +28,8 @@ final class EventLog: Sendable {
             write(.debug, "not encrypted", tuple, reason.rawValue)
         case .joinRefused(let tuple, let reason):
             write(.notice, "MPTCP join refused", tuple, reason.rawValue)
+        case .refused(let tuple, let reason):
+            write(.notice, "refused, for encryption is required", tuple, reason.rawValue)
         case .aborted(let tuple, let reason):
             write(reason.isOfAll ? .debug : .warning, "connection aborted", tuple, reason.rawValue)
         }

@@ -13,6 +13,7 @@ public struct FirewallSteering: Steering {
     public init(daemon: DaemonConfiguration, skippedInterfaces: [String], stateFile: String, logger: Logger) {
         var rules = FirewallConfiguration(
             excludedPorts: daemon.engine.excludedPorts.sorted(), skippedInterfaces: ["lo"] + skippedInterfaces)
+        rules.policies = daemon.engine.policies.map(FirewallPolicy.init)
         rules.workers = daemon.workers
         rules.mainQueue = daemon.mainQueue
         rules.synQueue = daemon.synQueue
@@ -34,5 +35,17 @@ public struct FirewallSteering: Steering {
         for note in report.notes { logger.notice("\(note)") }
         for problem in report.problems.dropFirst() { logger.error("\(problem)") }
         if let problem = report.problems.first { throw problem }
+    }
+}
+
+extension FirewallPolicy {
+    fileprivate init(_ rule: PolicyRule) {
+        let treatment: Treatment =
+            switch rule.policy.encryption {
+            case .require: .required
+            case .prefer: .preferred
+            case .off: .leftAlone
+            }
+        self.init(prefixes: rule.prefixes, ports: rule.ports, treatment: treatment)
     }
 }

@@ -205,8 +205,9 @@ extension PacketLoop {
 extension PacketLoop {
     var time: Instant { now }
 
-    /// MPTCP connections that an earlier daemon, or none, left plain stay plain.
+    /// MPTCP connections that an earlier daemon, or none, left plain stay plain; what is half-open and has to be encrypted does not become it.
     mutating func adopt(_ survey: SocketSurvey) {
+        engine.distrust(halfOpen: survey.halfOpen.filter { share.contains($0) })
         engine.adoptPlain(tokens: survey.plainTokens(except: executor.journal.condemned))
     }
 

@@ -7,6 +7,14 @@ struct SocketSurvey: Sendable {
 
     var tuples: Set<FlowTuple> { Set(sockets.map { FlowTuple(local: $0.local, remote: $0.remote) }) }
 
+    /// Connections that the local kernel has answered, and whose opener it has not heard since.
+    var halfOpen: [FlowTuple] {
+        sockets.filter { $0.state == Self.synReceived }.map { FlowTuple(local: $0.local, remote: $0.remote) }
+    }
+
+    /// TCP_SYN_RECV.
+    private static let synReceived: UInt8 = 3
+
     /// The tokens of MPTCP connections that were never encrypted: all but those with a condemned subflow.
     func plainTokens(except condemned: [CondemnedFlow]) -> [(local: UInt32, remote: UInt32)] {
         let tuples = Set(condemned.map(\.tuple))

@@ -1,3 +1,29 @@
+public import PacketWire
+
+/// New connections that are to be treated alike, whatever the ports and interfaces left alone say.
+public struct FirewallPolicy: Sendable, Equatable {
+    public enum Treatment: Sendable, Equatable {
+        /// Without a daemon, or with a full queue, nothing passes.
+        case required
+        /// Without a daemon they pass.
+        case preferred
+        /// They are not queued; but of MPTCP the daemon has to know the tokens, and they pass without one.
+        case leftAlone
+    }
+
+    /// Of the peer; empty for any.
+    public var prefixes: [IPPrefix]
+    /// To which the SYN goes; empty for any.
+    public var ports: [ClosedRange<UInt16>]
+    public var treatment: Treatment
+
+    public init(prefixes: [IPPrefix], ports: [ClosedRange<UInt16>], treatment: Treatment) {
+        self.prefixes = prefixes
+        self.ports = ports
+        self.treatment = treatment
+    }
+}
+
 /// What the rules are made of. Bits of the packet and connection mark are host-order values of `skb->mark`.
 public struct FirewallConfiguration: Sendable, Equatable {
     /// NFQUEUE number of what must never pass without the daemon, if a connection known to be encrypted or our own kernel is in it.
@@ -22,6 +48,9 @@ public struct FirewallConfiguration: Sendable, Equatable {
     /// Interfaces whose new connections are left alone, as iptables writes them (a trailing + is a wildcard). Like ports they
     /// never apply to MPTCP SYNs. "lo" is always skipped as a whole: packets injected to the local host travel over it.
     public var skippedInterfaces: [String]
+
+    /// The first that matches counts, before ``excludedPorts`` and ``skippedInterfaces``.
+    public var policies: [FirewallPolicy] = []
 
     /// Services that encrypt by themselves.
     public static let secureServicePorts: [UInt16] = [22, 443, 465, 636, 853, 989, 990, 992, 993, 994, 995, 8443]

@@ -33,6 +33,8 @@ public struct IptablesRules: Sendable {
     static let outboundSYNACK = "TCPCRYPT-OUT-SYNACK"
     static let outboundMain = "TCPCRYPT-OUT-MAIN"
     static let outboundPlain = "TCPCRYPT-OUT-PLAIN"
+    /// A SYN or SYN-ACK of the local kernel that may become plain; there only where policies lead to it.
+    static let outboundNew = "TCPCRYPT-OUT-NEW"
     static let chains = [
         inbound, inboundSYN, inboundError, outbound, outboundSYN, outboundSYNACK, outboundMain, outboundPlain,
     ]
@@ -53,7 +55,7 @@ public struct IptablesRules: Sendable {
     /// - Parameter leftovers: what a listing shows of ours; its jumps are deleted in the same transaction.
     public func installation(replacing leftovers: RuleListing = RuleListing()) -> String {
         var lines = ["*\(IptablesRules.table)"]
-        let chains = IptablesRules.chains + workerChains
+        let chains = IptablesRules.chains + policyChains + workerChains
         lines += chains.map { ":\($0) - [0:0]" }
         lines += leftovers.removal(keeping: Set(chains))
         // Last in the chain: rules of the host before ours see the packet, those behind a queue do not.
@@ -61,7 +63,7 @@ public struct IptablesRules: Sendable {
         lines.append("-A INPUT ! -i lo -p \(icmp) -j \(IptablesRules.inboundError)")
         lines.append("-A OUTPUT ! -o lo -p tcp -j \(IptablesRules.outbound)")
         lines += inboundRules + inboundSYNRules + inboundErrorRules
-        lines += outboundRules + outboundSYNRules + outboundSYNACKRules + outboundEnds + workerRules
+        lines += outboundRules + outboundSYNRules + outboundSYNACKRules + outboundEnds + policyEnds + workerRules
         lines += ["COMMIT", ""]
         return lines.joined(separator: "\n")
     }
@@ -89,7 +91,8 @@ public struct IptablesRules: Sendable {
         let excluded = portLists("--dports").map { "\(syn) \(notMPTCP) \($0) -j RETURN" }
         let skipped = interfaces.map { "-i \($0) \(syn) \(notMPTCP) -j RETURN" }
         return rules(
-            IptablesRules.inboundSYN, ["\(syn) \(mayBeJoin(.syn)) \(toStrangers)"] + excluded + skipped + [toSYN])
+            IptablesRules.inboundSYN,
+            ["\(syn) \(mayBeJoin(.syn)) \(toStrangers)"] + inboundPolicies + excluded + skipped + [toSYN])
     }
 
     /// An error about a TCP packet of ours; what it belongs to has the mark of that connection. It carries nothing of the
@@ -133,7 +136,7 @@ public struct IptablesRules: Sendable {
     private func opening(_ flags: String, _ segment: JoinSegment, ports: String) -> [String] {
         let toPlain = "-g \(IptablesRules.outboundPlain)"
         return ["\(flags) \(mayBeJoin(segment)) -g \(IptablesRules.outboundMain)"]
-            + portLists(ports).map { "\(flags) \(notMPTCP) \($0) \(toPlain)" }
+            + outboundPolicies(flags, ports: ports) + portLists(ports).map { "\(flags) \(notMPTCP) \($0) \(toPlain)" }
             + interfaces.map { "-o \($0) \(flags) \(notMPTCP) \(toPlain)" }
             + [mark(configuration.plainBit), toSYN]
     }

@@ -39,11 +39,24 @@ extension IptablesRules {
 
     /// multiport takes 15 ports at most.
     func portLists(_ option: String) -> [String] {
-        let ports = Array(Set(configuration.excludedPorts)).sorted()
-        return stride(from: 0, to: ports.count, by: 15).map { start in
-            let list = ports[start..<min(start + 15, ports.count)].map(String.init).joined(separator: ",")
-            return "-m multiport \(option) \(list)"
+        portLists(option, Array(Set(configuration.excludedPorts)).sorted().map { $0...$0 })
+    }
+
+    /// The same for ranges, of which each counts as two ports.
+    func portLists(_ option: String, _ ranges: [ClosedRange<UInt16>]) -> [String] {
+        var lists: [[String]] = []
+        var room = 0
+        for range in ranges {
+            let size = range.count == 1 ? 1 : 2
+            if room < size {
+                lists.append([])
+                room = 15
+            }
+            room -= size
+            let text = size == 1 ? "\(range.lowerBound)" : "\(range.lowerBound):\(range.upperBound)"
+            lists[lists.count - 1].append(text)
         }
+        return lists.map { "-m multiport \(option) \($0.joined(separator: ","))" }
     }
 
     var interfaces: [String] { configuration.skippedInterfaces.filter { $0 != "lo" } }

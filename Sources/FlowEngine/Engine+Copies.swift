@@ -14,7 +14,7 @@ extension Engine {
             }
             host.tracker.eraseChains()
             host.sessions.flush()
-            chores.isErasing = host.sessions.erase(atMost: .max)
+            while host.sessions.erase(atMost: 4_096, now: now.milliseconds) {}
         }
         host.forgetKeyPairs()
     }

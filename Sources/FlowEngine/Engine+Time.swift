@@ -13,7 +13,7 @@ struct Chores {
     }
 
     var reconciliation: Reconciliation?
-    /// Sessions that were forgotten are still to be erased.
+    /// Sessions that were forgotten, or whose time is over, are still to be erased.
     var isErasing = false
     /// MPTCP connections without subflows are still to be forgotten.
     var isExpiring = false
@@ -108,7 +108,7 @@ extension Engine {
     public mutating func flushSessions() {
         host.locked {
             host.sessions.flush()
-            chores.isErasing = host.sessions.erase(atMost: Chores.sessions)
+            chores.isErasing = true
         }
     }
 
@@ -125,11 +125,30 @@ extension Engine {
         return count
     }
 
+    /// Forgets cached sessions with a peer in `prefix`, among some of them from `place` on; connections go on.
+    ///
+    /// - Returns: how many were forgotten.
+    public func flushSessions(peersIn prefix: IPPrefix, from place: inout ReportPlace) -> Int {
+        var table = place.table
+        var count = 0
+        host.locked {
+            count = host.sessions.remove(peersIn: prefix, from: &table, count: Chores.sessions)
+            place.isEnd = host.sessions.isEnd(table)
+        }
+        place.table = table
+        return count
+    }
+
     private mutating func doChores(_ now: Instant, _ output: inout Output) {
         if chores.reconciliation != nil { reconcileSome(&output) }
-        if chores.isErasing { host.locked { chores.isErasing = host.sessions.erase(atMost: Chores.sessions) } }
-        if chores.isExpiring || nextExpiry <= now {
-            nextExpiry = now.adding(milliseconds: 10_000)
+        let isTime = nextExpiry <= now
+        if isTime { nextExpiry = now.adding(milliseconds: 10_000) }
+        if chores.isErasing || isTime {
+            host.locked {
+                chores.isErasing = host.sessions.erase(atMost: Chores.sessions, now: now.milliseconds)
+            }
+        }
+        if chores.isExpiring || isTime {
             host.locked { chores.isExpiring = host.tracker.expire(now: now, atMost: Chores.connections) }
         }
     }

@@ -30,7 +30,7 @@ public struct Engine: ~Copyable {
     ) {
         host = Host(
             configuration: configuration, crypto: crypto, random: random, keyLog: keyLog,
-            shared: shared ?? SharedState(crypto: crypto))
+            shared: shared ?? SharedState(configuration, crypto: crypto))
         unproven = UnprovenFlows(limit: min(configuration.maximumUnprovenFlows, configuration.maximumFlows))
         finished = FinishedFlows(limit: configuration.maximumFlows / 4)
     }
@@ -126,9 +126,13 @@ public struct Engine: ~Copyable {
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
         let options = TCPOptions(arrival.packet, of: bytes)
-        let isJoin = options.mayBeJoin && !plainFlows.contains(tuple)
+        let isPlain = plainFlows.contains(tuple)
+        let isJoin = options.mayBeJoin && !isPlain
         let isInbound = arrival.metadata.direction == .inbound
         guard isJoin || (isInbound && options.contains(ENO.optionKind) && !arrival.packet.flags.contains(.syn)) else {
+            if arrival.packet.flags.contains(.syn), !isPlain, host.requiresEncryption(tuple, arrival.packet) {
+                return host.refuseUntracked(tuple, arrival, .unknownHandshake, &output)
+            }
             return output.actions.append(.accept(arrival.metadata.id, .plain))
         }
         if isInbound { host.refuse(arrival, &output) }
@@ -148,15 +152,14 @@ public struct Engine: ~Copyable {
         // A repetition; but whatever the first SYN was, a join is judged on its own.
         let isRepeated = plainFlows.contains(tuple, initial: arrival.packet.sequence)
         if isRepeated, TCPOptions(arrival.packet, of: bytes).joinToken == nil {
-            return output.actions.append(.accept(arrival.metadata.id, .plain))
+            return host.acceptSYN(bytes, arrival, .plain, &output)
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)
         let isNew = replaceOld(bytes, tuple, arrival, &output)
         guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds, &output) : flows[tuple] }) else { return }
         guard let flow else {
             guard !succeeds else { return drop(arrival.metadata, &output) }
-            host.counters.fallbacks += 1
-            return passUntracked(bytes, arrival, &output)
+            return passUntracked(bytes, tuple, arrival, &output)
         }
         if isOutbound {
             flow.sendSYN(bytes, arrival, &output)
@@ -166,6 +169,12 @@ public struct Engine: ~Copyable {
         // The kernel behind a refused join knows nothing of it: neither need we, whoever floods us with them.
         if flow.phase == .aborted { return remove(flow, now: arrival.now, &output) }
         settle(flow, &output)
+    }
+
+    /// Connections that are half-open in the local kernel from before there was this engine. Those that a policy wants encrypted must not go on:
+    /// what their SYNs said nobody knows.
+    public mutating func distrust(halfOpen tuples: [FlowTuple]) {
+        for tuple in tuples where flows[tuple] == nil && host.requiresEncryption(tuple) { departed.insert(tuple) }
     }
 
     /// Makes way for a new connection where an old one had the same addresses.
@@ -254,10 +263,16 @@ public struct Engine: ~Copyable {
     }
 
     /// The table is full: ordinary TCP, but never a join that might belong to an encrypted connection.
-    private func passUntracked(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+    private func passUntracked(
+        _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
+    ) {
         let options = TCPOptions(arrival.packet, of: bytes)
         guard !options.mayBeJoin else { return drop(arrival.metadata, &output) }
-        output.actions.append(.accept(arrival.metadata.id, .plain))
+        guard !host.requiresEncryption(tuple, arrival.packet) else {
+            return host.refuseUntracked(tuple, arrival, .tableFull, &output)
+        }
+        host.counters.fallbacks += 1
+        host.acceptSYN(bytes, arrival, .plain, &output)
     }
 
     private mutating func dispatchSYNACK(
@@ -274,13 +289,18 @@ public struct Engine: ~Copyable {
         let answersOther = arrival.packet.acknowledgment != flow.inOrigin.sequence(at: 0)
         if arrival.metadata.direction == .outbound, flow.hasPromisedEncryption, answersOther {
             // The kernel has begun anew, with the SYN that was passed without its ENO option.
+            let isNeverPlain = flow.isNeverPlain
+            flow.isNeverPlain = false
             remove(flow, now: arrival.now, &output)
+            // Its SYN comes again, and is judged.
+            guard !isNeverPlain else { return drop(arrival.metadata, &output) }
             return output.actions.append(.accept(arrival.metadata.id, .undecided))
         }
         switch (arrival.metadata.direction, flow.isOpener) {
         case (.outbound, false): flow.sendSYNACK(bytes, arrival, &output)
         case (.inbound, true): flow.receiveSYNACK(bytes, arrival, &output)
-        case (.outbound, true), (.inbound, false):
+        case (.outbound, true): flow.sendCrossedSYNACK(bytes, arrival, &output)
+        case (.inbound, false):
             // Both ends opened; if the flow went plain for that, let it.
             let isPlain = flow.phase == .plain || flow.phase == .observing
             if isPlain {
@@ -331,10 +351,8 @@ public struct Engine: ~Copyable {
 
     mutating func remove(_ flow: Flow, now: Instant, _ output: inout Output) {
         flow.dropHeld(&output)
-        if flow.isJournaled {
-            departed.insert(flow.tuple)
-            output.actions.append(.journalRemove(flow.tuple))
-        }
+        if flow.isJournaled || flow.isNeverPlain { departed.insert(flow.tuple) }
+        if flow.isJournaled { output.actions.append(.journalRemove(flow.tuple)) }
         forget(flow, now: now)
     }
 

@@ -8,8 +8,17 @@ public struct EngineConfiguration: Sendable {
     public var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of SYNs that are left alone; never applied to MP_JOIN.
     public var excludedPorts: Set<UInt16> = []
+    /// The first that matches a connection counts, before ``excludedPorts``; never applied to MP_JOIN.
+    public var policies: [PolicyRule] = []
     /// Whether sessions are cached and resumed (RFC 8548 section 3.5).
     public var resumption = true
+    /// Sessions cached, of the host; each takes about 3 KB, and whoever exchanges keys makes one.
+    public var maximumSessions = 32_768
+    /// How long after its key exchange a session may be resumed, in seconds.
+    public var sessionLifetime = 86_400
+    /// Bytes of nonce that we send to resume or join, 0 to 8; fewer where options leave no room, and 4 at least where we accept a session.
+    /// Less than 8 only where no two machines ever have the same memory (RFC 8548 section 3.5).
+    public var resumptionNonce = 8
     /// Flows tracked at once; beyond that new connections are plain.
     public var maximumFlows = 262_144
     /// Of these, such as a SYN from the wire opened and nobody has made keys for: see ``UnprovenFlows``.

@@ -146,6 +146,8 @@ public enum EngineEvent: Sendable, Hashable {
     case fellBack(FlowTuple, FallbackReason)
     case joinRefused(FlowTuple, JoinRefusal)
     case aborted(FlowTuple, AbortReason)
+    /// A policy wants encryption or nothing, and encryption did not come about.
+    case refused(FlowTuple, FallbackReason)
 }
 
 /// A reusable buffer of actions and the bytes they name: filled by the engine, drained and reset by the caller.
@@ -189,7 +191,7 @@ public enum Origin: String, Sendable, Hashable { case fresh, resumed, join }
 
 public enum SubflowState: String, Sendable, Hashable { case handshake, encrypted, plain }
 
-/// Why a connection is ordinary TCP (RFC 8547 section 4.6, and our own policy).
+/// Why a connection is ordinary TCP (RFC 8547 section 4.6, and our own policy), or none at all where a policy wants encryption.
 public enum FallbackReason: String, Sendable, Hashable {
     case noENO = "peer sent no ENO option"
     case vacuousENO = "peer sent a vacuous ENO option"
@@ -203,6 +205,11 @@ public enum FallbackReason: String, Sendable, Hashable {
     case synData = "data on the SYN"
     case optionSpace = "no room for ENO among the TCP options"
     case excludedPort = "port excluded by configuration"
+    case policy = "left alone by a policy"
+    case notApplicationAware = "peer is not application-aware"
+    case noRandomness = "no seeded randomness yet"
+    case tableFull = "too many connections at once"
+    case unknownHandshake = "handshake that began without the daemon"
     case plainMPTCPConnection = "subflow of a plain MPTCP connection"
     case busy = "too many key exchanges at once"
     case stopping = "the daemon stops"
@@ -245,6 +252,8 @@ public struct SubflowReport: Sendable, Hashable {
     public var aead: AEADAlgorithm?
     /// The ENO role of this host on this connection.
     public var role: Role?
+    /// Bit a of the peer's SYN or SYN-ACK (RFC 8547 section 4.2); nil before it is known, and of joins.
+    public var peerApplicationAware: Bool?
     /// The RFC 8548 section 3.4 session ID, empty until known.
     public var sessionID: [UInt8]
     public var secretIndex: Int?
@@ -298,6 +307,8 @@ public struct EngineCounters: Sendable, Hashable {
     public var joins: UInt64 = 0
     public var joinsRefused: UInt64 = 0
     public var fallbacks: UInt64 = 0
+    /// Connections that would have been ordinary TCP where a policy wants encryption.
+    public var connectionsRefused: UInt64 = 0
     public var authFailures: UInt64 = 0
     public var aborts: UInt64 = 0
     public var packetsHeld: UInt64 = 0

@@ -54,18 +54,22 @@ extension Flow {
         removalDeadline = removalDeadline ?? arrival.now.adding(milliseconds: FlowTime.halfOpen)
         switch phase {
         case .plain:
-            output.actions.append(.accept(arrival.metadata.id, .plain))
+            host.acceptSYN(bytes, arrival, .plain, &output)
         case .observing:
-            output.actions.append(.accept(arrival.metadata.id, .undecided))
+            host.acceptSYN(bytes, arrival, .undecided, &output)
         case .aborted:
-            if isJoin { host.refuse(arrival, &output) }
+            if isJoin || isRefused { host.refuse(arrival, &output) }
             drop(arrival.metadata.id, &output)
         case .opening where isJoin:
             // No kernel answers a join with a SYN.
             drop(arrival.metadata.id, &output)
         case .opening:
-            // Both ends opened: neither can be the other's passive opener (RFC 8547 section 4.3).
-            let mark = becomePlain(.roleConflict, &output)
+            receiveCrossingSYN(bytes, options, arrival, &output)
+        case .accepting where !isJoin && !options.contains(ENO.optionKind):
+            // The opener has given up ENO between two repetitions (RFC 8547 section 4.6).
+            accepting = nil
+            let mark = becomePlain(.noENO, &output)
+            if isRefused { return resetBoth(bytes, arrival, &output) }
             output.actions.append(.accept(arrival.metadata.id, mark))
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
@@ -83,14 +87,16 @@ extension Flow {
         var options = TCPOptions(arrival.packet, of: bytes)
         guard !options.mayBeJoin else { return drop(arrival.metadata.id, &output) }
         options.remove(ENO.optionKind)
+        options.removeFastOpenCookie()
         let range = rewrite(arrival.packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
     }
 
-    private func deliverSYN(
+    func deliverSYN(
         _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         var options = loweringMSS(of: wireOptions, arrival)
+        options.removeFastOpenCookie()
         // To a connection in TIME-WAIT they would be older than its own.
         if isJoin, accepting != nil, mptcp?.usesTimestamps == true, !isUnconfirmed,
             !options.contains(TCPOptionKind.timestamps)
@@ -117,13 +123,13 @@ extension Flow {
         default:
             break
         }
-        if let reason = reasonToStayPlain(packet) {
+        if let reason = reasonToStayPlain {
             _ = becomePlain(reason, &output)
             return
         }
         let nonceCount = mptcp == nil ? 8 : Accepting.nonceCountCapable
-        let outcome = answer(options, teps: host.configuration.teps) { half, tep, _ in
-            guard self.host.configuration.resumption,
+        let outcome = answer(options, policy.applicationAware) { half, tep, _ in
+            guard self.mayResume,
                 let found = self.host.sessions.find(half, tep: tep, now: now.milliseconds)
             else { return nil }
             return self.attempt(found.entry, of: found.chain, nonceCount: nonceCount)
@@ -148,7 +154,7 @@ extension Flow {
             return refuseJoin(.noProof, &output)
         }
         var refusal = options.contains(ENO.optionKind) ? JoinRefusal.badProof : .noProof
-        let outcome = answer(options, teps: host.configuration.teps) { half, tep, _ in
+        let outcome = answer(options, .off) { half, tep, _ in
             guard tep == chain.tep, let entry = chain.find(half) else { return nil }
             let match = self.attempt(entry, of: chain, nonceCount: Accepting.nonceCountJoin)
             if match == nil { refusal = .tooManyAttempts }
@@ -162,16 +168,22 @@ extension Flow {
     /// One more connection under a secret that the peer names. Its nonce differs from those of the others, whatever they come to.
     private func attempt(_ entry: ChainEntry, of chain: SecretChain, nonceCount: Int) -> ResumptionMatch? {
         guard let number = chain.admitAttempt(entry.index) else { return nil }
-        return ResumptionMatch(chain: chain, entry: entry, nonce: [number] + host.random.bytes(nonceCount - 1))
+        let count = min(nonceCount, max(host.configuration.resumptionNonce, Accepting.shortestNonce))
+        return ResumptionMatch(chain: chain, entry: entry, nonce: [number] + host.random.bytes(count - 1))
     }
 
     private func answer(
-        _ options: borrowing TCPOptions, teps: [TEP], resume: (HalfID, TEP, [UInt8]) -> ResumptionMatch?
+        _ options: borrowing TCPOptions, _ applicationAware: ApplicationAwareness,
+        resume: (HalfID, TEP, [UInt8]) -> ResumptionMatch?
     ) -> Result<PassiveOutcome, Fallback> {
         let offers = options.ranges(of: ENO.optionKind)
         guard let offer = offers.first else { return .failure(Fallback(reason: .noENO)) }
         guard offers.count == 1 else { return .failure(Fallback(reason: .illFormedENO)) }
-        return .success(ENOAnswer.answer(to: options.span.extracting(offer), teps: teps, resume: resume))
+        if !isJoin { notePeer(options.span.extracting(offer)) }
+        return .success(
+            ENOAnswer.answer(
+                to: options.span.extracting(offer), teps: host.configuration.teps, applicationAware: applicationAware,
+                resume: resume))
     }
 
     private func accept(
@@ -231,6 +243,7 @@ extension Flow {
             }
             accepting = nil
             let mark = becomePlain(.optionSpace, &output)
+            if isRefused { return refuseSYNACK(arrival, &output) }
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
         header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
@@ -245,8 +258,22 @@ extension Flow {
             accepting?.joinRandoms = joinRandom.bigEndianBytes + random.bigEndianBytes
         }
         if accepting?.synAckSent == nil { accepting?.synAckSent = arrival.now }
+        isNeverPlain = mustEncrypt
         let range = rewrite(packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
+    }
+
+    /// A SYN-ACK that is not to leave: its kernel and the peer see resets.
+    private func refuseSYNACK(_ arrival: Arrival, _ output: inout Output) {
+        resetLocalHandshake(&output)
+        let fields = TCPHeader(
+            sequence: outOrigin.sequence(at: 0), acknowledgment: inOrigin.sequence(at: 0), flags: [.rst, .ack],
+            window: 0)
+        if let range = host.make(fields, from: tuple.local, to: tuple.remote, options: TCPOptions(), &output) {
+            host.counters.packetsInjected += 1
+            output.actions.append(.inject(range, Egress(mark: arrival.metadata.mark, interface: 0)))
+        }
+        drop(arrival.metadata.id, &output)
     }
 
     // MARK: The first ACK
@@ -350,13 +377,16 @@ extension Flow {
         }
         self.accepting = nil
         let mark = becomePlain(.noENOOnACK, &output)
+        if isRefused { return resetBoth(bytes, arrival, &output) }
         output.actions.append(.accept(arrival.metadata.id, mark))
     }
 }
 
 extension Accepting {
     static let nonceCountCapable = 6
+    /// The random numbers of MP_JOIN count as well.
     static let nonceCountJoin = 2
+    static let shortestNonce = 4
 
     var isResumed: Bool {
         if case .resumed = answer { true } else { false }

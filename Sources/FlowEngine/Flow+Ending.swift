@@ -214,7 +214,9 @@ extension Flow {
     }
 
     /// Whether the peer has been promised encryption by a SYN-ACK: left alone, our kernel would take its Init1 for data.
-    var hasPromisedEncryption: Bool { phase == .accepting && accepting?.synAckSent != nil }
+    var hasPromisedEncryption: Bool {
+        (phase == .accepting && accepting?.synAckSent != nil) || (phase == .opening && crossing?.isAnswered == true)
+    }
 
     private func forgetKeys() {
         keyExchange = nil
@@ -335,6 +337,7 @@ extension Flow {
         }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
+        if let due = finDeadline, due <= now { missingFINDue(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }
         if let due = memoryDeadline, due <= now { memoryDue(now) }
         if let due = rekeyDeadline, due <= now { keyAgeDue(now, &output) }

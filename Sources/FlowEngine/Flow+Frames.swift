@@ -15,7 +15,7 @@ extension Flow {
             return drop(arrival.metadata.id, &output)
         }
         // Where too many strangers want keys exchanged, a message waits for its own repetition.
-        guard opener != nil || isOpener || answered != nil || host.keyExchanges.hasRoom(arrival.now) else {
+        guard opener != nil || role == .a || answered != nil || host.keyExchanges.hasRoom(arrival.now) else {
             host.counters.keyExchangesPutOff += 1
             return drop(arrival.metadata.id, &output)
         }
@@ -25,6 +25,11 @@ extension Flow {
             guard phase == .encrypted || phase == .keyExchange else { return drop(arrival.metadata.id, &output) }
             takeFIN(segment, arrival.now, &output)
             guard phase == .encrypted || phase == .keyExchange else { return drop(arrival.metadata.id, &output) }
+            if receive.endsEarly, receive.isFinished {
+                // The kernel has had its FIN, and may have forgotten the connection.
+                injectAck(now: arrival.now, &output)
+                return drop(arrival.metadata.id, &output)
+            }
             if receive.nextW >= segment.w.upperBound && !awaitsProof {
                 let share = kShare(of: segment)
                 let acknowledged = outOrigin.offset(of: arrival.packet.acknowledgment, near: send.acknowledgedW)
@@ -60,7 +65,7 @@ extension Flow {
             return control.length
         }
         do {
-            return isOpener ? try Init2.messageLength(prefix: prefix) : try Init1.messageLength(prefix: prefix)
+            return role == .a ? try Init2.messageLength(prefix: prefix) : try Init1.messageLength(prefix: prefix)
         } catch {
             abort(.badInit, now: now, &output)
             return nil
@@ -80,7 +85,10 @@ extension Flow {
             return false
         }
         if frame.dataLength == 0 { ackOwed = true }
-        if frame.fin { receive.signedEndW = receive.nextW }
+        if frame.fin {
+            receive.signedEndW = receive.nextW
+            finDeadline = now.adding(milliseconds: Self.missingFIN)
+        }
         if frame.rekey { answerRekey(now, &output) }
         guard phase != .aborted else { return false }
         return proofOwed.map { prove($0, now, &output) } ?? true
@@ -95,7 +103,7 @@ extension Flow {
         }
         guard let frame else { return nil }
         host.counters.framesOpened += 1
-        receive.consecutiveFailures = 0
+        receive.failures.clear()
         receive.unsignedFINs.clear()
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)
@@ -156,6 +164,7 @@ extension Flow {
         guard phase == .encrypted || phase == .keyExchange else { return }
         if receive.hasPartialFrame, receive.holdsFIN(at: receive.contiguousW) {
             // The stream ends inside a frame: one of the two is forged, and what is held can never become whole.
+            if receive.unsignedFINs.note(arrival.now) { return abort(.unsignedFIN, now: arrival.now, &output) }
             fail(arrival.now, &output)
             guard phase != .aborted else { return }
             return dropHeldFailure(receive.contiguousW - receive.nextW + 1, arrival.now, &output)
@@ -177,10 +186,23 @@ extension Flow {
         let isNext = segment.w.lowerBound <= receive.contiguousW
         if !isNext && receive.held.isTooScattered(segment.w) { return false }
         while !admitHeld(segment, bytes: bytes) {
+            if isNext, keepInMemory(&output) { continue }
             guard isNext, let last = receive.popLastHeld(above: segment.w.lowerBound) else { return false }
             giveUp(last, &output)
         }
         return true
+    }
+
+    /// A message of the key exchange may come in more pieces than a peer without keys has places in the kernel's queue for: its
+    /// pieces move into memory. No kernel waits for them.
+    ///
+    /// - Returns: whether there are places again.
+    private func keepInMemory(_ output: inout Output) -> Bool {
+        guard opener == nil, !receive.held.hasHole else { return false }
+        let verdicts = receive.takeHeldVerdicts()
+        releaseHeld(HeldLoad(packets: verdicts.count, bytes: 0))
+        for id in verdicts { drop(id, &output) }
+        return !verdicts.isEmpty
     }
 
     /// A packet that is held no longer, without having reached the kernel.
@@ -262,7 +284,10 @@ extension Flow {
     /// A FIN counts if the peer signed it, at exactly this place (RFC 8548 section 3.7).
     private func takeFIN(_ segment: Segment, _ now: Instant, _ output: inout Output) {
         guard segment.isFIN, segment.w.upperBound == receive.nextW, receive.finK == nil else { return }
-        if receive.signedEndW == segment.w.upperBound { return receive.appendFIN() }
+        if receive.signedEndW == segment.w.upperBound {
+            finDeadline = nil
+            return receive.appendFIN()
+        }
         if receive.unsignedFINs.note(now) {
             abort(.unsignedFIN, now: now, &output)
         } else if receive.unsignedFINs.shouldAsk(now) {
@@ -280,14 +305,12 @@ extension Flow {
         host.counters.authFailures += 1
         // Behind its last frame the peer has nothing to say: no reason to end what is whole.
         guard receive.signedEndW == nil else { return }
-        receive.consecutiveFailures += 1
+        let areTooMany = receive.failures.note(now)
         // What has been acknowledged cannot come again.
-        if receive.promisedW > receive.nextW || receive.consecutiveFailures >= Self.mostFailures {
+        if receive.promisedW > receive.nextW || areTooMany {
             abort(.authentication, now: now, &output)
         }
     }
-
-    private static let mostFailures = 8
 
     /// Drops a packet that brought a bad frame; what came before that frame in it is delivered.
     private func dropFailed(

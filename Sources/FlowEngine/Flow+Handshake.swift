@@ -103,8 +103,14 @@ extension Flow {
 
     /// Ordinary TCP from now on, as soon as the tokens of an MPTCP connection are known, and the kernel has taken the SYN.
     ///
+    /// Where its policy forbids that it is refused instead.
+    ///
     /// - Returns: the mark the rules may be given.
     func becomePlain(_ reason: FallbackReason, _ output: inout Output) -> FlowMark {
+        guard !mustEncrypt else {
+            refuse(reason, &output)
+            return .undecided
+        }
         guard lacksKeys || isUnconfirmed else {
             fallBack(reason, &output)
             return .plain
@@ -120,6 +126,12 @@ extension Flow {
         opening = nil
         accepting = nil
         _ = becomePlain(.stopping, &output)
+        if isRefused { resetLocalHandshake(&output) }
+    }
+
+    /// Notes what the peer's ENO option says of it.
+    func notePeer(_ option: Span<UInt8>) {
+        peerIsApplicationAware = (try? SYNFormENO(parsing: option))?.isApplicationAware
     }
 
     /// A segment of an MPTCP connection that is plain, but whose keys are not known yet.
@@ -155,6 +167,12 @@ extension Flow {
     ///
     /// What was told is not taken back, and repeated acknowledgements tell the same.
     func kernelWindow(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
+        let told = windowToTell(acknowledged, field)
+        header.toldWindow = Int(told) << header.remoteScale
+        return told
+    }
+
+    private func windowToTell(_ acknowledged: Int, _ field: UInt16) -> UInt16 {
         let segment = max(1, segmentLimit(Self.usualOptions))
         let offered = Int(field) << header.remoteScale
         guard send.largestWindow >= Self.narrowWindow * segment else {
@@ -204,6 +222,7 @@ extension FallbackReason {
         case .roleConflict: self = .roleConflict
         case .echoed: self = .echoedENO
         case .badResumption: self = .badResumption
+        case .notApplicationAware: self = .notApplicationAware
         }
     }
 }

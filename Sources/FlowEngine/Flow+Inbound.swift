@@ -9,6 +9,8 @@ extension Flow {
         lastActivity = arrival.now
         lastHeard = arrival.now
         switch phase {
+        case .opening where crossing?.isAnswered == true && !arrival.packet.flags.contains(.rst):
+            if let crossing { receiveFirstCrossedACK(crossing, bytes, arrival, &output) }
         case .opening:
             // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.
             // Any other reset it ignores (RFC 9293 section 3.10.7.3).
@@ -17,7 +19,7 @@ extension Flow {
             {
                 removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
             }
-            output.actions.append(.accept(arrival.metadata.id, .undecided))
+            output.actions.append(.accept(arrival.metadata.id, phase == .opening ? .undecided : .plain))
         case .accepting:
             receiveFirstACK(bytes, arrival, &output)
         case .observing:
@@ -38,7 +40,9 @@ extension Flow {
         if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
-        let segment = Segment(w: start..<start + packet.payload.count, isFIN: packet.flags.contains(.fin))
+        let segment = Segment(
+            w: start..<start + packet.payload.count,
+            isFIN: packet.flags.contains(.fin) || (packet.payload.isEmpty && isLostFIN(at: start)))
         let acknowledged = outOrigin.offset(of: packet.acknowledgment, near: send.acknowledgedW)
         guard packet.flags.contains(.ack), send.mayBeAcknowledged(acknowledged), isAcceptable(segment) else {
             challenge(arrival.now, &output)
@@ -56,7 +60,7 @@ extension Flow {
             deliverAgain(bytes, options, segment, acknowledged, arrival, &output)
         } else {
             traffic.wireIn += UInt64(segment.w.count)
-            if arrival.metadata.isGSO, mptcp != nil, !receivesSuperPackets { tellOfSuperPackets() }
+            if arrival.metadata.isGSO, isOfMPTCP, !receivesSuperPackets { tellOfSuperPackets() }
             take(bytes, options, segment, arrival, &output)
         }
         abandonStuckFrame(segment, arrival.now, &output)
@@ -175,7 +179,8 @@ extension Flow {
         let low = receive.map.k(standingBelow: segment.w.lowerBound)
         var high = receive.map.k(standingBelow: segment.w.upperBound)
         if let finK = receive.finK { high = min(high, finK) }
-        let fin = segment.isFIN && receive.finK != nil && segment.w.upperBound == receive.signedEndW
+        let isEnd = segment.w.upperBound == receive.signedEndW
+        let fin = isEnd && (segment.isFIN ? receive.finK != nil : !segment.w.isEmpty)
         let start = min(max(low, receive.acknowledgedK), max(high, low))
         return (start..<max(start, high), fin)
     }
@@ -190,6 +195,7 @@ extension Flow {
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
+        if fin, receive.finK == nil { receive.endsEarly = true }
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
         if k.lowerBound <= receive.deliveredK {
             let end = k.upperBound + (fin ? 1 : 0)
@@ -237,12 +243,14 @@ extension Flow {
     /// Hands the kernel once more what it has not acknowledged although the peer has been told that it arrived:
     /// the kernel may drop what it is given, and the peer will not send this again.
     private func redeliver(_ now: Instant, _ output: inout Output) {
-        if let last = lastRedelivery, now.nanoseconds - last.nanoseconds < max(roundTrip, 10_000_000) { return }
+        if let last = lastRedelivery, now.nanoseconds - last.nanoseconds < betweenRedeliveries { return }
         guard !receive.promisedPackets.isEmpty else { return }
         lastRedelivery = now
+        let edge = receive.acknowledgedK + max(1, header.localWindow)
         for held in receive.promisedPackets {
             let segment = Segment(w: held.w, isFIN: held.isFIN)
             let share = kShare(of: segment)
+            guard share.range.lowerBound < edge else { return }
             guard !share.range.isEmpty else { continue }
             var options = TCPOptions(held.packet, of: held.bytes.span)
             options.remove(ENO.optionKind)
@@ -265,6 +273,16 @@ extension Flow {
         let base = max(FlowTime.leastRetransmission, roundTrip / 500_000)
         redeliveryDeadline = now.adding(milliseconds: min(base << Int64(min(redeliveries, 8)), 30_000))
     }
+
+    /// The local kernel has room for more of what it dropped, having read some of it: the next part follows at once. A peer's frame
+    /// may be many times as long as its window.
+    func hastenRedelivery(_ now: Instant) {
+        guard redeliveries > 0, redeliveryDeadline != nil else { return }
+        redeliveries = 1
+        redeliveryDeadline = Instant(nanoseconds: now.nanoseconds + betweenRedeliveries)
+    }
+
+    private var betweenRedeliveries: Int64 { max(roundTrip, 10_000_000) }
 
     /// No acknowledgement has come from the local kernel.
     func redeliveryDue(_ now: Instant, _ output: inout Output) {

@@ -15,10 +15,11 @@ extension Flow {
         keyExchange = nil
         opening = nil
         accepting = nil
-        if origin == .fresh, host.configuration.resumption {
+        if origin == .fresh, mayResume {
             let chain = secret.sessionChain(crypto, lookAhead: SharedState.sessionLookAhead)
             sessionChain = chain
             host.sessions.store(chain, peer: tuple.remote.address, now: now.milliseconds)
+            if isOpener { host.sessions.noteSuccess(of: chain, at: tuple.remote) }
         }
         armRekeyTimer(now)
         linkJoinChains(&output)
@@ -30,7 +31,7 @@ extension Flow {
 
     /// Takes Init1 or Init2, a whole message; false when it is no good, or comes too soon after too many others.
     func exchangeKeys(_ message: Span<UInt8>, _ now: Instant, _ output: inout Output) -> Bool {
-        isOpener ? finishExchange(message, now, &output) : answerExchange(message, now, &output)
+        role == .a ? finishExchange(message, now, &output) : answerExchange(message, now, &output)
     }
 
     /// Init1: Init2 leaves at once, so that the opener computes at the same time as we do.
@@ -115,7 +116,10 @@ extension Flow {
         becomeProven()
         countOrigin()
         output.actions.append(.log(.encrypted(tuple, origin ?? .fresh)))
-        if let chain = isJoin ? mptcp?.sessionChain : sessionChain {
+        guard let chain = isJoin ? mptcp?.sessionChain : sessionChain else { return }
+        if isOpener {
+            host.sessions.noteSuccess(of: chain, at: tuple.remote)
+        } else {
             host.sessions.learn(tuple.remote.address, for: chain)
         }
     }

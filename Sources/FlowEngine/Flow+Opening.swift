@@ -35,6 +35,7 @@ extension Flow {
         let packet = arrival.packet
         var options = TCPOptions(packet, of: bytes)
         synsSent += 1
+        if mustEncrypt { options.removeFastOpenCookie() }
         if synsSent == 1 {
             localOffer = remember(syn: packet, options, .outbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
@@ -44,7 +45,13 @@ extension Flow {
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
         guard phase == .opening, let opening else { return passSYN(arrival, &output) }
         restoreMSS(&options)
-        if isWithdrawalDue(options) {
+        if isWithdrawalDue(options), mustEncrypt {
+            // Nothing is withdrawn. Where others were answered only without the option there is no point in waiting.
+            if host.unansweredOffers.contains(PathMTUs.Path(tuple), arrival.now) {
+                refuse(.synRetransmitted, &output)
+                return passSYN(arrival, &output)
+            }
+        } else if isWithdrawalDue(options) {
             self.opening = nil
             isOfferWithdrawn = true
             reason = .synRetransmitted
@@ -57,8 +64,8 @@ extension Flow {
                 refuseJoin(.noProof, &output)
                 return drop(arrival.metadata.id, &output)
             }
-            let mark = becomePlain(.optionSpace, &output)
-            return output.actions.append(.accept(arrival.metadata.id, mark))
+            _ = becomePlain(.optionSpace, &output)
+            return passSYN(arrival, &output)
         }
         let range = rewrite(packet, options: options, template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .undecided))
@@ -69,6 +76,7 @@ extension Flow {
         switch phase {
         case .aborted, .keyExchange, .encrypted:
             // The SYN-ACK is on its way to the kernel. Rules mark a SYN that leaves as that of a plain connection.
+            if isRefused { resetLocalHandshake(&output) }
             drop(arrival.metadata.id, &output)
         case .plain: output.actions.append(.accept(arrival.metadata.id, .plain))
         default: output.actions.append(.accept(arrival.metadata.id, .undecided))
@@ -89,43 +97,39 @@ extension Flow {
         default:
             break
         }
-        if let reason = reasonToStayPlain(packet) {
+        if let reason = reasonToStayPlain {
             _ = becomePlain(reason, &output)
-        } else if carriesData(packet, options) {
+        } else if packet.carriesDataWithSYN(options), !mustEncrypt {
+            // Such data is not ours to encrypt (RFC 8547 section 4.7): the connection is left alone. Where it has to be encrypted the SYN
+            // leaves without, and the kernel sends the data again.
             _ = becomePlain(.synData, &output)
         } else {
             makeOffer(options, arrival.now, &output)
         }
     }
 
-    /// Why a SYN of either direction is not for TCP-ENO at all.
-    func reasonToStayPlain(_ packet: TCPPacket) -> FallbackReason? {
-        if host.configuration.excludedPorts.contains(packet.destination.port) { return .excludedPort }
-        if host.configuration.teps.isEmpty { return .noCommonTEP }
-        return nil
-    }
-
-    /// Data on a SYN is not ours to encrypt (RFC 8547 section 4.7): such a connection is left alone.
-    private func carriesData(_ packet: TCPPacket, _ options: borrowing TCPOptions) -> Bool {
-        let cookie = options.contents(of: TCPOptionKind.fastOpen) ?? []
-        return !packet.payload.isEmpty || !cookie.isEmpty
-    }
-
     private func makeOffer(_ options: borrowing TCPOptions, _ now: Instant, _ output: inout Output) {
         let teps = host.configuration.teps
+        // Bit a needs a global suboption.
+        let overhead = Self.resumptionOverhead + (policy.applicationAware == .off ? 0 : 1)
         let room = options.room
-        if host.configuration.resumption, room >= Self.shortestResumption,
-            let found = host.sessions.propose(to: tuple.remote.address, allowing: teps, now: now.milliseconds)
+        let shortest = min(4, host.configuration.resumptionNonce)
+        // Of two hosts that open to each other only one could name a secret (RFC 8548 section 3.5).
+        if mayResume, room >= overhead + shortest, !policy.takesPassiveRole,
+            let found = host.sessions.propose(to: tuple.remote, allowing: teps, now: now.milliseconds)
         {
-            let nonce = host.random.bytes(min(8, room - Self.resumptionOverhead))
-            return offer(.init(chain: found.chain, entry: found.entry, nonce: nonce), alsoFresh: teps)
+            let nonce = openersNonce(room - overhead)
+            return offer(.init(chain: found.chain, entry: found.entry, nonce: nonce), policy.applicationAware)
         }
         // Who has answered before is offered encryption always: a downgrade needs more than a few lost packets.
-        if !host.sessions.knows(tuple.remote.address), host.unansweredOffers.contains(PathMTUs.Path(tuple), now) {
+        if !mustEncrypt, !host.sessions.knows(tuple.remote.address),
+            host.unansweredOffers.contains(PathMTUs.Path(tuple), now)
+        {
             _ = becomePlain(.synRetransmitted, &output)
             return
         }
-        let fresh = ENOOffer.fresh(teps: teps)
+        let fresh = ENOOffer.fresh(
+            teps: teps, role: policy.takesPassiveRole ? .b : .a, applicationAware: policy.applicationAware)
         guard fresh.option.count <= room else {
             _ = becomePlain(.optionSpace, &output)
             return
@@ -135,10 +139,15 @@ extension Flow {
 
     /// Kind, length, TEP and half an identifier (RFC 8548 section 3.5), before the nonce.
     private static let resumptionOverhead = 12
-    private static let shortestResumption = 12 + 4
 
-    private func offer(_ proposal: Opening.Proposal, alsoFresh teps: [TEP]) {
-        let offer = ENOOffer.resuming(proposal.entry, of: proposal.chain, nonce: proposal.nonce, alsoFresh: [])
+    /// As long as is wanted and fits. It may be empty: the secret is used for one attempt only.
+    private func openersNonce(_ room: Int) -> [UInt8] {
+        host.random.bytes(max(0, min(host.configuration.resumptionNonce, room)))
+    }
+
+    private func offer(_ proposal: Opening.Proposal, _ applicationAware: ApplicationAwareness) {
+        let offer = ENOOffer.resuming(
+            proposal.entry, of: proposal.chain, nonce: proposal.nonce, applicationAware: applicationAware)
         opening = Opening(offer: offer, option: offer.option, proposal: proposal)
     }
 
@@ -157,8 +166,7 @@ extension Flow {
         connection.subflows += 1
         var room = options.room
         if let timestamps = options.range(of: TCPOptionKind.timestamps) { room += timestamps.count }
-        let nonce = host.random.bytes(max(0, min(8, room - Self.resumptionOverhead)))
-        offer(.init(chain: chain, entry: entry, nonce: nonce), alsoFresh: [])
+        offer(.init(chain: chain, entry: entry, nonce: openersNonce(room - Self.resumptionOverhead)), .off)
         opening?.stripTimestamps = true
     }
 
@@ -191,6 +199,7 @@ extension Flow {
             guard packet.sequence == inOrigin.initial else { return drop(arrival.metadata.id, &output) }
             deliverSYNACK(bytes, options, arrival, &output)
         case .accepting, .aborted:
+            if isRefused { host.refuse(arrival, &output) }
             drop(arrival.metadata.id, &output)
         }
     }
@@ -211,9 +220,11 @@ extension Flow {
             mptcp = nil
         }
         let outcome = negotiate(opening.offer, options)
+        if !isJoin, let proposal = opening.proposal { noteAnswer(outcome, to: proposal) }
         if let failure = accept(outcome, opening, option, arrival, &output) {
             guard !isJoin else { return refuseSYNACK(bytes, arrival, &output) }
             let mark = becomePlain(failure, &output)
+            if isRefused { return resetBoth(bytes, arrival, &output) }
             return output.actions.append(.accept(arrival.metadata.id, mark))
         }
         send.acknowledge(0, window: Int(packet.window))
@@ -221,12 +232,23 @@ extension Flow {
         needsENO = true
         enterJournal(&output)
         deliverSYNACK(bytes, options, arrival, &output)
+        if crossing != nil { sendCrossedInit1(arrival.now, &output) }
     }
 
-    private func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {
+    /// Whether the session is good for whoever is at that address and port.
+    private func noteAnswer(_ outcome: Result<OpenerOutcome, Fallback>, to proposal: Opening.Proposal) {
+        if case .success(.resumed) = outcome {
+            host.sessions.noteSuccess(of: proposal.chain, at: tuple.remote)
+        } else {
+            host.sessions.noteRefusal(of: proposal.chain, at: tuple.remote)
+        }
+    }
+
+    func negotiate(_ offer: ENOOffer, _ options: borrowing TCPOptions) -> Result<OpenerOutcome, Fallback> {
         let answers = options.ranges(of: ENO.optionKind)
         guard let answer = answers.first else { return .failure(Fallback(reason: .noENO)) }
         guard answers.count == 1 else { return .failure(Fallback(reason: .illFormedENO)) }
+        if !isJoin { notePeer(options.span.extracting(answer)) }
         return .success(offer.conclude(answer: options.span.extracting(answer)))
     }
 
@@ -272,7 +294,8 @@ extension Flow {
         }
     }
 
-    private func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8], _ now: Instant) {
+    func beginKeyExchange(_ tep: TEP, _ transcript: [UInt8], _ now: Instant) {
+        guard !policy.takesPassiveRole else { return awaitInit1(tep, transcript) }
         let exchange = KeyExchangeA(
             tep: tep, aeads: host.configuration.aeads, transcript: transcript, pair: host.keyPair(tep, now),
             crypto: host.crypto, random: host.random)
@@ -280,6 +303,16 @@ extension Flow {
         origin = .fresh
         send.append(exchange.init1.span, kCount: 0, lead: exchange.init1.count)
         keyExchange = exchange
+        phase = .keyExchange
+        opening = nil
+    }
+
+    /// The peer has opened too and left the passive role to this host.
+    private func awaitInit1(_ tep: TEP, _ transcript: [UInt8]) {
+        isOpenerB = true
+        self.tep = tep
+        self.transcript = transcript
+        origin = .fresh
         phase = .keyExchange
         opening = nil
     }

@@ -18,6 +18,8 @@ extension Flow {
             // What the kernel answers to stragglers of an earlier connection would tell the opener that ENO has arrived
             // (RFC 8547 section 4.6).
             drop(arrival.metadata.id, &output)
+        case .opening where crossing?.isAnswered == true && !arrival.packet.flags.contains(.rst):
+            drop(arrival.metadata.id, &output)
         case .opening, .accepting:
             // Only a reset can precede the end of the handshake here: there is no listener, or no more opener.
             if arrival.packet.flags.contains(.rst), accepting?.synAckSent == nil {
@@ -44,6 +46,7 @@ extension Flow {
     private func translateOutbound(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
+        let edge = receive.acknowledgedK + header.localWindow
         remember(packet, options, arrival)
         if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.ack) {
@@ -51,6 +54,7 @@ extension Flow {
             receive.advertise(header.localWindow)
             if progressDeadline == nil { armProgressTimer(arrival.now) }
             armRedeliveryTimer(arrival.now)
+            if receive.acknowledgedK + header.localWindow > edge { hastenRedelivery(arrival.now) }
             armMemoryTimer(arrival.now)
         }
         header.window = offeredWindow(packet)
@@ -87,7 +91,7 @@ extension Flow {
     /// super-packets have come. The right edge does not move back, but that of a join, whose window counts from what the connection
     /// has acknowledged.
     private func offeredWindow(_ packet: TCPPacket) -> UInt16 {
-        guard mptcp != nil else { return packet.window }
+        guard isOfMPTCP else { return packet.window }
         let isSmall = Int(packet.window) << header.localScale < Self.smallWindow
         if !isSmall, !receivesSuperPackets {
             // The other subflows share the window.
@@ -102,6 +106,9 @@ extension Flow {
         let roundedUp = max(0, header.advertisedEdge - currentAckW) + (1 << header.localScale) - 1
         return min(packet.window, max(frugal, UInt16(clamping: roundedUp >> header.localScale)))
     }
+
+    /// Whether the local kernel's socket is one of MPTCP, if only as a fallback: it queues what arrives in the same way.
+    var isOfMPTCP: Bool { mptcp != nil || (isOpener && offersCapable) }
 
     private static let smallWindow = 1 << 17
     private static let tinyWindow = 1 << 14
@@ -122,9 +129,9 @@ extension Flow {
             armSACKTimer(arrival.now)
             return drop(arrival.metadata.id, &output)
         }
-        let options = outboundOptions(kernelOptions)
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         if askForLife(k, arrival.now, &output) { return drop(arrival.metadata.id, &output) }
+        let options = outboundOptions(kernelOptions)
         var w = pureAckW(k)
         var flags = packet.flags
         if isAwaitingHandshakeACK {

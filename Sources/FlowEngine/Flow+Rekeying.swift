@@ -25,7 +25,7 @@ extension Flow {
     /// Frames of our own go out at once, as RFC 8548 section 3.8 demands, so they need not fit the peer's window. A peer that
     /// acknowledges none of them gets only so many.
     private var mayOwnMore: Bool { send.engineOwned.count < Self.mostOwned }
-    static let mostOwned = 128
+    static let mostOwned = 256
 
     /// Seals and sends a frame without data.
     private func sealOwn(rekey: Bool, _ now: Instant, _ output: inout Output) {
@@ -76,7 +76,9 @@ extension Flow {
     ///
     /// - Returns: false where the packet is no such question, or the peer has signed its end and need not answer.
     func askForLife(_ k: Int, _ now: Instant, _ output: inout Output) -> Bool {
-        guard k < send.acknowledgedK, isQuiet, send.room > 0, opener != nil, send.finK == nil, receive.signedEndW == nil
+        let window = Int(header.remoteWindow) << header.remoteScale
+        guard k < send.acknowledgedK, isQuiet, window >= header.wireMSS, opener != nil, send.finK == nil,
+            receive.signedEndW == nil
         else {
             return false
         }
@@ -98,7 +100,7 @@ extension Flow {
             return false
         }
         return send.map.k(acknowledgedBy: acknowledged) <= header.toldAcknowledgedK
-            && header.toldEdge.k - send.nextK >= 2 * header.wireMSS
+            && header.toldWindow >= header.wireMSS
     }
 }
 

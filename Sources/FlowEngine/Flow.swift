@@ -41,8 +41,14 @@ final class Flow {
     let id: FlowID
     var tuple: FlowTuple { id.tuple }
     let isOpener: Bool
+    /// What is wanted of it, unless it is a join.
+    let policy: Policy
     var phase: Phase
     var reason: FallbackReason?
+    /// It would have been ordinary TCP, and its policy forbids that.
+    var isRefused = false
+    /// The local kernel may have it half-open without knowing that it must not go on in clear.
+    var isNeverPlain = false
 
     /// Those of the MPTCP connection that was ended with it.
     var closingKeys: MPTCPKeys?
@@ -55,7 +61,13 @@ final class Flow {
 
     // MARK: Negotiation and keys
 
+    /// Bit a of the peer's SYN or SYN-ACK, unless it is a join.
+    var peerIsApplicationAware: Bool?
     var opening: Opening?
+    /// The peer has opened too.
+    var crossing: Crossing?
+    /// This host opened, and plays role B nevertheless.
+    var isOpenerB = false
     var accepting: Accepting?
     var origin: Origin?
     var tep: TEP?
@@ -149,6 +161,8 @@ final class Flow {
     var lastHeard: Instant
     /// When held packets have to go if nothing is heard.
     var heldDeadline: Instant?
+    /// When the end that the peer signed counts without its FIN.
+    var finDeadline: Instant?
     /// When a peer that has proved nothing is given up.
     var proofDeadline: Instant?
     /// When to look whether memory has become idle.
@@ -188,11 +202,16 @@ final class Flow {
         self.host = host
         self.id = id
         self.isOpener = isOpener
+        let port = isOpener ? id.tuple.remote.port : id.tuple.local.port
+        policy = host.configuration.policy(peer: id.tuple.remote.address, port: port)
         phase = isOpener ? .opening : .accepting
         handshakeStarted = now
         lastActivity = now
         lastHeard = now
     }
+
+    /// The ENO role of this host (RFC 8547 section 4.3): A sends Init1.
+    var role: Role { isOpener && !isOpenerB ? .a : .b }
 
     /// Ciphertext, or keys for it, may exist: nothing of this flow may ever pass in clear.
     var isProtected: Bool { phase == .keyExchange || phase == .encrypted || phase == .aborted }
@@ -215,6 +234,7 @@ final class Flow {
         next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
         next = Instant.earlier(next, heldDeadline)
+        next = Instant.earlier(next, finDeadline)
         next = Instant.earlier(next, proofDeadline)
         next = Instant.earlier(next, memoryDeadline)
         next = Instant.earlier(next, rekeyDeadline)
@@ -251,6 +271,8 @@ struct HeaderMemory {
     var remoteWindow: UInt16 = 0
     /// How far the peer's window reaches in W, and what the local kernel was told of it in K.
     var toldEdge = (w: 0, k: 0)
+    /// The window that the local kernel was told last, in bytes.
+    var toldWindow = 0
     /// How much the kernel knows to be acknowledged, in K.
     var toldAcknowledgedK = 0
     var usesTimestamps = false

@@ -13,6 +13,8 @@ final class Host {
     var paths = PathMTUs()
     /// The kernel shortens its segments by itself: what it has cut must not be cut longer here.
     var kernelProbesPaths = false
+    /// RFC 8547 section 10 forbids ENO before.
+    var isRandomnessSeeded = true
     /// The acceptor's part of key exchanges; the opener's part its own kernel asked for.
     var keyExchanges: RateLimit
     private(set) var ephemeralKeys = EphemeralKeys()

@@ -11,8 +11,8 @@ struct UnsignedFINs: Sendable {
     private var askedAt: Instant?
 
     static let most = 3
-    static let patience: Int64 = 10_000
-    static let betweenQuestions: Int64 = 5_000
+    static let patience: Int64 = 3_000
+    static let betweenQuestions: Int64 = 1_000
 
     /// Notes one; true where the peer has been given time enough to prove that it lives.
     mutating func note(_ now: Instant) -> Bool {
@@ -34,6 +34,29 @@ struct UnsignedFINs: Sendable {
         count = 0
         since = nil
     }
+}
+
+/// Frames in a row that did not authenticate (RFC 8548 section 3.6).
+///
+/// A few may be forged, and the genuine bytes come again at once. What a sender goes on repeating is what it has.
+struct Failures: Sendable {
+    private var count = 0
+    private var since: Instant?
+
+    private static let most = 8
+    private static let mostSlow = 3
+    private static let patience: Int64 = 3_000
+
+    /// Notes one; true where there have been too many, or a few over seconds.
+    mutating func note(_ now: Instant) -> Bool {
+        count += 1
+        let first = since ?? now
+        since = first
+        return count >= Self.most || (count >= Self.mostSlow && now.milliseconds(since: first) >= Self.patience)
+    }
+
+    /// A frame authenticated.
+    mutating func clear() { self = Failures() }
 }
 
 /// One direction into this host: what the wire carried (W), what of it authenticated and which K bytes it became.
@@ -59,10 +82,12 @@ struct ReceiveStream: Sendable {
     private(set) var promisedPackets: Deque<HeldPacket> = []
     /// W offset behind the frame that carried FINp.
     var signedEndW: Int?
-    /// K offset of the FIN, once delivered.
+    /// K offset of the FIN, once the peer's has come.
     private(set) var finK: Int?
+    /// The local kernel was given one with the frame that carried FINp: an end of file needs no FIN of the peer's (RFC 8548 section 3.7).
+    var endsEarly = false
     var unsignedFINs = UnsignedFINs()
-    var consecutiveFailures = 0
+    var failures = Failures()
     /// K offset behind the last urgent byte (RFC 8548 section 3.7).
     var urgentEndK = 0
     /// W offset the local kernel's window ended at when it was widest.
@@ -104,11 +129,11 @@ struct ReceiveStream: Sendable {
     }
 
     mutating func acknowledge(_ k: Int) {
-        guard k > acknowledgedK, k <= nextK else { return }
+        guard k > acknowledgedK, k <= nextK + (endsEarly && finK == nil ? 1 : 0) else { return }
         acknowledgedK = k
         deliveredK = max(deliveredK, k)
-        plaintext.discard(before: k)
-        map.discard(k: k, w: nextW)
+        plaintext.discard(before: min(k, nextK))
+        map.discard(k: min(k, nextK), w: nextW)
         while let first = promisedPackets.first, map.k(standingBelow: first.w.upperBound) <= k {
             promisedPackets.removeFirst()
         }

@@ -14,7 +14,7 @@ extension Flow {
     var report: SubflowReport {
         SubflowReport(
             local: tuple.local, remote: tuple.remote, state: state, origin: origin, tep: tep, aead: keyFacts?.aead,
-            role: keyFacts == nil ? nil : isOpener ? .a : .b, sessionID: sessionID,
+            role: keyFacts == nil ? nil : role, peerApplicationAware: peerIsApplicationAware, sessionID: sessionID,
             secretIndex: keyFacts?.index, localGeneration: sealer?.generation, remoteGeneration: opener?.generation,
             plainBytesIn: traffic.plainIn, plainBytesOut: traffic.plainOut, wireBytesIn: traffic.wireIn,
             wireBytesOut: traffic.wireOut, authFailures: traffic.authFailures, reason: reason)
@@ -25,8 +25,8 @@ extension PlainFlow {
     var report: SubflowReport {
         SubflowReport(
             local: tuple.local, remote: tuple.remote, state: .plain, origin: nil, tep: nil, aead: nil, role: nil,
-            sessionID: [], secretIndex: nil, localGeneration: nil, remoteGeneration: nil, plainBytesIn: 0,
-            plainBytesOut: 0, wireBytesIn: 0, wireBytesOut: 0,
+            peerApplicationAware: nil, sessionID: [], secretIndex: nil, localGeneration: nil, remoteGeneration: nil,
+            plainBytesIn: 0, plainBytesOut: 0, wireBytesIn: 0, wireBytesOut: 0,
             authFailures: 0, reason: reason)
     }
 }
@@ -106,6 +106,12 @@ extension Engine {
     public var kernelProbesPaths: Bool {
         get { host.kernelProbesPaths }
         set { host.kernelProbesPaths = newValue }
+    }
+
+    /// Whether the system's randomness is seeded; until it is no connection is negotiated (RFC 8547 section 10).
+    public var isRandomnessSeeded: Bool {
+        get { host.isRandomnessSeeded }
+        set { host.isRandomnessSeeded = newValue }
     }
 
     public var counters: EngineCounters { host.counters }

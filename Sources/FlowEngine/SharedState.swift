@@ -23,20 +23,19 @@ public final class SharedState: @unchecked Sendable {
 
     /// Session secrets a peer may be ahead of us: lost connections in a row.
     static let sessionLookAhead = 16
-    /// Sessions cached; each takes about 3 KB, and whoever exchanges keys makes one.
-    public static let mostSessions = 32_768
 
     /// - Parameters:
+    ///   - configuration: of the host; how many sessions it says, and how long they live.
     ///   - crypto: that of the engines.
     ///   - lock: nil where one thread runs all engines.
-    ///   - maximumSessions: cached at once.
     public init(
-        crypto: any CryptoProvider, lock: (any SharedLock)? = nil, maximumSessions: Int = SharedState.mostSessions
+        _ configuration: EngineConfiguration = EngineConfiguration(), crypto: any CryptoProvider,
+        lock: (any SharedLock)? = nil
     ) {
         self.lock = lock
         sessions = SessionCache(
-            limit: maximumSessions, lookAhead: Self.sessionLookAhead, maximumAgeMilliseconds: 24 * 3_600_000,
-            crypto: crypto)
+            limit: configuration.maximumSessions, lookAhead: Self.sessionLookAhead,
+            maximumAgeMilliseconds: Int64(configuration.sessionLifetime) * 1000, crypto: crypto)
     }
 }
 

@@ -1,9 +1,19 @@
 import CCrypto
+import Glibc
 public import Tcpcrypt
 
 /// libcrypto's generator, seeded by the kernel.
 public final class SystemRandom: RandomSource, Sendable {
     public init() {}
+
+    /// Whether the kernel's generator is seeded, as it may not be just after the system has started. Never waits.
+    public static var isSeeded: Bool {
+        var byte: UInt8 = 0
+        while true {
+            if unsafe getrandom(&byte, 1, UInt32(GRND_NONBLOCK)) == 1 { return true }
+            if errno != EINTR { return false }
+        }
+    }
 
     /// Mixes fresh randomness of the kernel in, which knows of snapshots before anybody else: copies of this process draw other bytes then.
     public static func renew() {

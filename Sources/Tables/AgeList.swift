@@ -23,6 +23,9 @@ public struct AgeList<Key: Hashable, Value> {
     /// The one that has been here longest.
     @inlinable public var first: Value? { oldest.flatMap { nodes[$0]?.value } }
 
+    /// The one with that key, which keeps its place in the order.
+    @inlinable public subscript(key: Key) -> Value? { nodes[key]?.value }
+
     /// Adds one; what had the same key leaves.
     @inlinable
     public mutating func append(_ value: Value, key: Key) {

@@ -28,16 +28,17 @@ public enum ENOAnswer {
     /// - Parameters:
     ///   - option: the whole ENO option of the SYN.
     ///   - teps: what we support, most wanted first.
-    ///   - applicationAware: our bit a (RFC 8547 section 4.2); the peer's is ``SYNFormENO/isApplicationAware``.
+    ///   - applicationAware: our bit a; the peer's is ``SYNFormENO/isApplicationAware``.
     ///   - resume: finds the secret that the opener's half names and chooses our nonce; gets the opener's nonce.
     public static func answer(
-        to option: Span<UInt8>, teps: [TEP], applicationAware: Bool = false,
+        to option: Span<UInt8>, teps: [TEP], applicationAware: ApplicationAwareness = .off,
         resume: (HalfID, TEP, [UInt8]) -> ResumptionMatch?
     ) -> PassiveOutcome {
         let received: SYNFormENO
         do { received = try SYNFormENO(parsing: option) } catch { return .disabled(error) }
         if received.role != .a { return .disabled(.roleConflict) }
         if received.isVacuous { return .disabled(.vacuous) }
+        guard applicationAware.admits(received) else { return .disabled(.notApplicationAware) }
         let heard = option.indices.map { option[$0] }
         let global = SYNFormENO.global(.b, applicationAware)
         for suboption in received.suboptions {

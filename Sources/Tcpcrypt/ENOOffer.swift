@@ -1,4 +1,4 @@
-/// What the active opener puts on its SYN, and what it makes of the answer. It plays role A in the new connection.
+/// What the active opener puts on its SYN, and what it makes of the answer. It plays role A in the new connection, or B where it says so.
 ///
 /// The caller keeps the option as it is on retransmissions (RFC 8547 section 4.6), and treats a SYN-ACK with more
 /// than one ENO option as one with none (section 4.1).
@@ -12,22 +12,29 @@ public struct ENOOffer {
     public let option: [UInt8]
     private let offered: SYNFormENO
     private let resumption: Resumption?
+    private let applicationAware: ApplicationAwareness
 
-    private init(_ offered: SYNFormENO, _ resumption: Resumption?) {
+    private init(_ offered: SYNFormENO, _ resumption: Resumption?, _ applicationAware: ApplicationAwareness) {
         self.offered = offered
         self.resumption = resumption
+        self.applicationAware = applicationAware
         option = offered.encoded()
     }
 
     /// Fresh key exchange with any of `teps`: 2 bytes and one more for each.
     /// - Parameters:
-    ///   - teps: in any order; the acceptor's preference counts.
-    ///   - applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
-    public static func fresh(teps: [TEP], applicationAware: Bool = false) -> ENOOffer {
-        ENOOffer(
+    ///   - teps: most wanted first; host B's preference counts (RFC 8547 section 4.5).
+    ///   - role: B of an active opener is for a simultaneous open (section 4.3); one more byte.
+    ///   - applicationAware: bit a (section 4.2), one more byte where it is set, in all.
+    public static func fresh(
+        teps: [TEP], role: Role = .a, applicationAware: ApplicationAwareness = .off
+    ) -> ENOOffer {
+        // What host B names last counts most.
+        let ordered = role == .a ? teps : teps.reversed()
+        return ENOOffer(
             SYNFormENO(
-                global: SYNFormENO.global(.a, applicationAware),
-                suboptions: teps.map { .init(identifier: $0.rawValue) }), nil)
+                global: SYNFormENO.global(role, applicationAware),
+                suboptions: ordered.map { .init(identifier: $0.rawValue) }), nil, applicationAware)
     }
 
     /// Resumption with `entry`; implies willingness to exchange keys with its TEP (RFC 8548 section 3.2).
@@ -39,7 +46,7 @@ public struct ENOOffer {
     ///   - applicationAware: bit a (RFC 8547 section 4.2), one more byte where it is set.
     public static func resuming(
         _ entry: ChainEntry, of chain: SecretChain, nonce: [UInt8], alsoFresh: [TEP] = [],
-        applicationAware: Bool = false
+        applicationAware: ApplicationAwareness = .off
     ) -> ENOOffer {
         let others = alsoFresh.filter { $0 != chain.tep }
         let mine = SYNFormENO.Suboption.resumption(chain.tep, entry.id.half(sentBy: chain.role), nonce: nonce)
@@ -47,7 +54,7 @@ public struct ENOOffer {
             global: SYNFormENO.global(.a, applicationAware),
             suboptions: others.map { .init(identifier: $0.rawValue) } + [mine])
         let expected = entry.id.half(sentBy: chain.role.other)
-        return ENOOffer(offered, Resumption(tep: chain.tep, expected: expected))
+        return ENOOffer(offered, Resumption(tep: chain.tep, expected: expected), applicationAware)
     }
 }
 
@@ -62,15 +69,27 @@ public enum OpenerOutcome: Hashable, Sendable {
 
 extension ENOOffer {
     /// Settles the negotiation.
-    /// - Parameter answer: the whole ENO option of the SYN-ACK.
+    /// - Parameter answer: the whole ENO option of the SYN-ACK, or of the other SYN of a simultaneous open.
     public func conclude(answer: Span<UInt8>) -> OpenerOutcome {
         if equalInConstantTime(answer, option.span) { return .disabled(.echoed) }
         let received: SYNFormENO
         do { received = try SYNFormENO(parsing: answer) } catch { return .disabled(error) }
-        if received.role != .b { return .disabled(.roleConflict) }
+        if received.role == offered.role { return .disabled(.roleConflict) }
         if received.isVacuous { return .disabled(.vacuous) }
-        let transcript = option + answer.indices.map { answer[$0] }
-        return conclude(received, transcript)
+        guard applicationAware.admits(received) else { return .disabled(.notApplicationAware) }
+        let heard = answer.indices.map { answer[$0] }
+        return offered.role == .a ? conclude(received, option + heard) : concludeAsB(received, heard + option)
+    }
+
+    /// As host B, which offers no resumption.
+    private func concludeAsB(_ received: SYNFormENO, _ transcript: [UInt8]) -> OpenerOutcome {
+        for candidate in offered.suboptions.reversed() {
+            guard let tep = TEP(rawValue: candidate.identifier), let suboption = received.suboption(for: tep)
+            else { continue }
+            if case .invalid = suboption.reading { continue }
+            return .fresh(tep, transcript: transcript)
+        }
+        return .disabled(.noCommonTEP)
     }
 
     /// The negotiated TEP is the last valid one in host B's option (RFC 8547 section 4.5).

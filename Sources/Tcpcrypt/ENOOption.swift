@@ -18,10 +18,24 @@ public enum ENOFailure: Error, Hashable, Sendable {
     case noCommonTEP
     /// Both ends have the same passive role bit.
     case roleConflict
+    /// This end is in mandatory application-aware mode, and the peer's bit a is not set (RFC 8547 section 4.2).
+    case notApplicationAware
     /// The answer is our own offer: a host or middlebox that reflects unknown options.
     case echoed
     /// The answer resumes with an identifier other than the one offered (RFC 8548 section 3.5).
     case badResumption
+}
+
+/// What a host says with bit a, and wants of its peer (RFC 8547 section 4.2).
+public enum ApplicationAwareness: String, Sendable, Hashable, CaseIterable {
+    case off
+    /// Bit a is set.
+    case on
+    /// It is set, and without the peer's there is no encryption: the mandatory application-aware mode.
+    case mandatory
+
+    /// Whether a peer that sent `option` is one to encrypt with.
+    func admits(_ option: SYNFormENO) -> Bool { self != .mandatory || option.isApplicationAware }
 }
 
 /// A SYN-form ENO option, taken apart: what RFC 8547 section 4.2 says to ignore is gone.
@@ -54,8 +68,8 @@ public struct SYNFormENO: Hashable, Sendable {
     }
 
     /// What we send: bits b and a, all others zero.
-    static func global(_ role: Role, _ isApplicationAware: Bool) -> UInt8 {
-        (role == .a ? 0 : passiveRole) | (isApplicationAware ? applicationAware : 0)
+    static func global(_ role: Role, _ awareness: ApplicationAwareness) -> UInt8 {
+        (role == .a ? 0 : passiveRole) | (awareness == .off ? 0 : applicationAware)
     }
 
     /// The role its sender claims (bit b, RFC 8547 section 4.3).

@@ -2,7 +2,7 @@ import PacketWire
 
 /// Opens the frames of one direction (RFC 8548 sections 3.6 to 3.8), in the order of the stream.
 public struct FrameOpener {
-    private var key: TrafficKey
+    private(set) var key: TrafficKey
 
     init(_ key: TrafficKey) { self.key = key }
 

@@ -5,7 +5,7 @@ import PacketWire
 /// A frame's nonce is its offset in the stream, so each offset is sealed once: retransmissions are the caller's
 /// copies of what was sealed.
 public struct FrameSealer {
-    private var key: TrafficKey
+    private(set) var key: TrafficKey
     /// Everything below is taken.
     private var nextOffset: UInt64 = 0
     private var hasEnded = false

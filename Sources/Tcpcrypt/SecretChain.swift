@@ -126,6 +126,7 @@ public final class SecretChain {
 
     private func advance() {
         cursor = Link(index: cursor.index + 1, secret: crypto.nextSecret(after: cursor.secret))
+        tableVersion &+= 1
     }
 
     private func hasRoom(for index: Int) -> Bool {

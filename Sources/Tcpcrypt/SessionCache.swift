@@ -3,8 +3,8 @@ import Tables
 
 /// The sessions of one host that later connections may resume (RFC 8548 section 3.5), in memory only.
 ///
-/// A session is known by the names of its secrets, not by an address; addresses only tell the active opener which
-/// session to propose. Bounded: the least recently used session goes first. Times are milliseconds on any
+/// A session is known by the names of its secrets, not by an address; addresses and ports only tell the active opener
+/// which session to propose. Bounded: the least recently used session goes first. Times are milliseconds on any
 /// monotonic clock, the same for all calls.
 public struct SessionCache {
     /// One session as reports show it: never its secrets.
@@ -15,7 +15,7 @@ public struct SessionCache {
         public let role: Role
         /// The lowest index not used yet.
         public let nextIndex: Int
-        /// Addresses the session is proposed to.
+        /// Addresses known to be the same peer's, the latest last.
         public let peers: [IPAddress]
         public let ageMilliseconds: Int64
         /// Names the session among those of this cache.
@@ -34,6 +34,8 @@ public struct SessionCache {
         var newer: Int?
         var older: Int?
         var lastUse: UInt64 = 0
+        /// Proposals to places where it has never worked since it worked anywhere.
+        var strayProposals = 0
     }
 
     /// How many secrets of a session ahead of the last one used are recognised.
@@ -43,8 +45,12 @@ public struct SessionCache {
     private var sessions = SteadyTable<Int, Session>()
     private var numbers = SteadyTable<ObjectIdentifier, Int>()
     private var halves = SteadyTable<HalfID, Int>()
+    /// The sessions to propose to an address, the one that worked there last at the end.
     private var addresses = SteadyTable<IPAddress, [Int]>()
+    private var places: SessionPlaces
     private var nextNumber = 0
+    /// No session has a lower number.
+    private var lowestNumber = 0
     private var uses: UInt64 = 0
     /// Sessions below are forgotten, but ``erase(atMost:)`` has not come to all of them: so many are left.
     private var firstValid = 0
@@ -55,8 +61,11 @@ public struct SessionCache {
 
     /// A peer's addresses that are remembered for one session.
     private static let peerLimit = 32
-    /// Sessions that one address can be proposed: many peers may share it, but what each of them names is found all the same.
+    /// Sessions that may be proposed to one address: many peers may share it, but what each of them names is found all the same.
     private static let sessionsPerAddress = 16
+    /// Every proposal uses up a secret. Where nobody takes them, as at ports where another host answers or none, they must not take the
+    /// session out of the reach of the peer who has it.
+    private var mostStrayProposals: Int { max(1, lookAhead / 2) }
 
     /// - Parameters:
     ///   - limit: sessions kept at most.
@@ -67,6 +76,7 @@ public struct SessionCache {
         self.limit = max(0, limit)
         self.lookAhead = lookAhead
         maximumAge = maximumAgeMilliseconds
+        places = SessionPlaces(limit: self.limit)
     }
 
     public var count: Int { sessions.count - unerased }
@@ -90,18 +100,33 @@ public struct SessionCache {
         rename(number)
     }
 
-    /// The next secret of the youngest session with a host at `address`; used up by this call.
+    /// The next secret of the session that worked last with this address and port, else with this address; used up by this call.
+    ///
+    /// Nil also where sessions with the address are known, but whoever is at the port has declined them, or nobody has answered often
+    /// enough: fresh keys make a session for it.
     public mutating func propose(
-        to address: IPAddress, allowing teps: [TEP], now: Int64
+        to endpoint: Endpoint, allowing teps: [TEP], now: Int64
     ) -> (chain: SecretChain, entry: ChainEntry)? {
-        for number in (addresses[address] ?? []).reversed() {
-            guard isAlive(number, now), let chain = sessions[number]?.chain, teps.contains(chain.tep),
-                let entry = chain.propose()
+        if let number = places.working(at: endpoint), let found = propose(number, teps, now) { return found }
+        let declined = places.declined(at: endpoint)
+        for number in (addresses[endpoint.address] ?? []).reversed() where !declined.contains(number) {
+            guard let strays = sessions[number]?.strayProposals, strays < mostStrayProposals,
+                let found = propose(number, teps, now)
             else { continue }
-            touch(number)
-            return (chain, entry)
+            sessions[number]?.strayProposals = strays + 1
+            return found
         }
         return nil
+    }
+
+    private mutating func propose(
+        _ number: Int, _ teps: [TEP], _ now: Int64
+    ) -> (chain: SecretChain, entry: ChainEntry)? {
+        guard isAlive(number, now), let chain = sessions[number]?.chain, teps.contains(chain.tep),
+            let entry = chain.propose()
+        else { return nil }
+        touch(number)
+        return (chain, entry)
     }
 
     /// The secret a peer names, whatever address it comes from.
@@ -120,7 +145,11 @@ public struct SessionCache {
     /// Works for a session that was evicted meanwhile, too.
     public mutating func spend(_ chain: SecretChain, _ index: Int) -> Bool {
         guard chain.spend(index) else { return false }
-        if let number = numbers[ObjectIdentifier(chain)], number >= firstValid { touch(number) }
+        if let number = valid(chain) {
+            // Both ends agree again where the chain is.
+            sessions[number]?.strayProposals = 0
+            touch(number)
+        }
         return true
     }
 
@@ -130,16 +159,22 @@ public struct SessionCache {
         unerased = sessions.count
     }
 
-    /// Erases sessions that ``flush()`` has forgotten, some at a time, as there may be very many.
+    /// Erases sessions that ``flush()`` has forgotten and those whose time is over, some at a time, as there may be very many.
     ///
-    /// - Returns: whether there are more.
-    public mutating func erase(atMost most: Int) -> Bool {
-        // Nobody uses them any more: they are the oldest.
-        for _ in 0..<most {
-            guard let oldest, oldest < firstValid else { break }
-            remove(oldest)
+    /// - Returns: whether there may be more.
+    public mutating func erase(atMost most: Int, now: Int64) -> Bool {
+        // Numbers grow with the time of storage. Of most nothing is left: they cost nearly nothing.
+        var erased = 0
+        for _ in 0..<64 * most where erased < most {
+            guard lowestNumber < nextNumber else { return false }
+            if let session = sessions[lowestNumber] {
+                guard lowestNumber < firstValid || isOver(session, now) else { return false }
+                remove(lowestNumber)
+                erased += 1
+            }
+            lowestNumber += 1
         }
-        return unerased > 0
+        return true
     }
 
     /// Forgets one session (RFC 8548 section 3.5: an application may ask for it).
@@ -147,25 +182,58 @@ public struct SessionCache {
         if let number = numbers[ObjectIdentifier(chain)] { remove(number) }
     }
 
-    // MARK: Addresses
-
-    /// Another address of the same peer, proved by an authenticated join or resumption.
-    public mutating func learn(_ address: IPAddress, for chain: SecretChain) {
-        guard let number = numbers[ObjectIdentifier(chain)], number >= firstValid, let session = sessions[number],
-            !session.peers.contains(address), session.peers.count < Self.peerLimit
-        else { return }
-        assign(address, to: number)
+    /// Forgets sessions with a peer in `prefix`, of those at `place` and behind it, which begins with 0 and is moved on.
+    ///
+    /// - Parameter count: to look at, and some more.
+    /// - Returns: how many were forgotten.
+    public mutating func remove(peersIn prefix: IPPrefix, from place: inout Int, count: Int) -> Int {
+        var removed = 0
+        for (number, session) in sessions.entries(from: &place, count: count)
+        where number >= firstValid && session.peers.contains(where: prefix.contains) {
+            remove(number)
+            removed += 1
+        }
+        return removed
     }
 
-    /// The youngest sessions of an address are proposed to it.
+    // MARK: Addresses
+
+    /// An address of the peer, proved by an authenticated join or resumption: sessions that worked there last are proposed first.
+    public mutating func learn(_ address: IPAddress, for chain: SecretChain) {
+        if let number = valid(chain) { assign(address, to: number) }
+    }
+
+    /// The peer of `chain` is where a connection was opened to: it took the proposal, or made the session there.
+    public mutating func noteSuccess(of chain: SecretChain, at endpoint: Endpoint) {
+        guard let number = valid(chain) else { return }
+        sessions[number]?.strayProposals = 0
+        assign(endpoint.address, to: number)
+        places.noteSuccess(of: number, at: endpoint)
+    }
+
+    /// Whoever answered there did not take the proposal; elsewhere the session is as good as before.
+    public mutating func noteRefusal(of chain: SecretChain, at endpoint: Endpoint) {
+        if let number = valid(chain) { places.noteRefusal(of: number, at: endpoint) }
+    }
+
     private mutating func assign(_ address: IPAddress, to number: Int) {
-        sessions[number]?.peers.append(address)
-        var known = addresses[address] ?? []
-        known.append(number)
-        if known.count > Self.sessionsPerAddress {
-            sessions[known.removeFirst()]?.peers.removeAll { $0 == address }
+        if sessions[number]?.peers.contains(address) == false {
+            sessions[number]?.peers.append(address)
+            if let peers = sessions[number]?.peers, peers.count > Self.peerLimit {
+                sessions[number]?.peers.removeFirst()
+                unlist(number, at: peers[0])
+            }
         }
+        var known = addresses[address] ?? []
+        known.removeAll { $0 == number }
+        known.append(number)
+        if known.count > Self.sessionsPerAddress { known.removeFirst() }
         addresses[address] = known
+    }
+
+    private mutating func unlist(_ number: Int, at address: IPAddress) {
+        addresses[address]?.removeAll { $0 == number }
+        if addresses[address]?.isEmpty == true { addresses[address] = nil }
     }
 
     /// Whether there is a session with a host at `address`; it may have expired since.
@@ -180,7 +248,8 @@ public struct SessionCache {
     /// Some of them in no order, from `place` on, which begins with 0 and is moved behind them. If the cache changes meanwhile, one may
     /// come twice.
     public func entries(now: Int64, from place: inout Int, count: Int) -> [Entry] {
-        sessions.entries(from: &place, count: count).filter { $0.key >= firstValid }.map { number, session in
+        sessions.entries(from: &place, count: count).filter { $0.key >= firstValid && !isOver($0.value, now) }.map {
+            number, session in
             let chain = session.chain
             return Entry(
                 tep: chain.tep, aead: chain.aead, role: chain.role, nextIndex: chain.nextIndex, peers: session.peers,
@@ -196,9 +265,16 @@ public struct SessionCache {
     /// Removes the session where its time is over.
     private mutating func isAlive(_ number: Int, _ now: Int64) -> Bool {
         guard number >= firstValid, let session = sessions[number] else { return false }
-        if now &- session.stored <= maximumAge { return true }
+        guard isOver(session, now) else { return true }
         remove(number)
         return false
+    }
+
+    private func isOver(_ session: Session, _ now: Int64) -> Bool { now &- session.stored > maximumAge }
+
+    /// The session's number, unless it is not here any more.
+    private func valid(_ chain: SecretChain) -> Int? {
+        numbers[ObjectIdentifier(chain)].flatMap { $0 >= firstValid ? $0 : nil }
     }
 
     private mutating func touch(_ number: Int) {
@@ -228,10 +304,7 @@ public struct SessionCache {
         if number < firstValid { unerased -= 1 }
         numbers[ObjectIdentifier(session.chain)] = nil
         forgetNames(session, number)
-        for peer in session.peers {
-            addresses[peer]?.removeAll { $0 == number }
-            if addresses[peer]?.isEmpty == true { addresses[peer] = nil }
-        }
+        for peer in session.peers { unlist(number, at: peer) }
     }
 
     private mutating func link(_ number: Int) {

@@ -32,10 +32,12 @@ public struct TcpcryptClient: Sendable {
         return messages
     }
 
-    /// Forgets every cached session, so that the next connections make fresh keys.
+    /// Forgets cached sessions, so that the next connections make fresh keys.
+    ///
+    /// - Parameter peer: an address, or a prefix such as 192.0.2.0/24, of those to forget; nil for all.
     /// - Returns: how many there were.
-    public func flushSessions() async throws(TcpcryptClientError) -> Int {
-        guard case .flushed(let count) = try await ask(.flushSessions) else { throw unexpected }
+    public func flushSessions(peer: String? = nil) async throws(TcpcryptClientError) -> Int {
+        guard case .flushed(let count) = try await ask(.flushSessions(peer: peer)) else { throw unexpected }
         return count
     }
 

@@ -42,7 +42,8 @@ final class Crowd {
     init(_ size: Size) throws {
         self.size = size
         ProcessorTime.giveBackMemory()
-        pair = EnginePair(resumption: true, crypto: crypto, sessions: max(SharedState.mostSessions, size.sessions))
+        pair = EnginePair(
+            resumption: true, crypto: crypto, sessions: max(EngineConfiguration().maximumSessions, size.sessions))
         var before = ProcessorTime.residentBytes()
         for index in 0..<size.sessions {
             try meet()

@@ -5,7 +5,7 @@ extension TableSpecification {
     static let crowdedEngines = TableSpecification(
         name: "crowd-engines", title: "The engines in memory, with many connections and sessions",
         note:
-            "One core; medians, for the connection or peer that was the last one too, and for any other; and the longest call of either engine, which all other packets wait for. There may be \(EngineConfiguration().maximumFlows) connections and, in the daemon, \(SharedState.mostSessions) sessions.",
+            "One core; medians, for the connection or peer that was the last one too, and for any other; and the longest call of either engine, which all other packets wait for. There may be \(EngineConfiguration().maximumFlows) connections and, in the daemon, \(EngineConfiguration().maximumSessions) sessions.",
         metrics: [
             Metric(name: "us again", unit: "µs", isBetterHigh: false),
             Metric(name: "us another", unit: "µs", isBetterHigh: false),

@@ -16,10 +16,8 @@ final class EnginePair {
         var longest = 0.0
         private var number: UInt32 = 0
 
-        init(_ configuration: EngineConfiguration, _ crypto: any CryptoProvider, sessions: Int) {
-            engine = Engine(
-                configuration: configuration, crypto: crypto, random: SystemRandom(),
-                shared: SharedState(crypto: crypto, maximumSessions: sessions))
+        init(_ configuration: EngineConfiguration, _ crypto: any CryptoProvider) {
+            engine = Engine(configuration: configuration, crypto: crypto, random: SystemRandom())
         }
 
         /// Time passes.
@@ -127,13 +125,15 @@ final class EnginePair {
     private static let service = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
 
     init(
-        resumption: Bool, crypto: any CryptoProvider = OpenSSLProvider(), sessions: Int = SharedState.mostSessions
+        resumption: Bool, crypto: any CryptoProvider = OpenSSLProvider(),
+        sessions: Int = EngineConfiguration().maximumSessions
     ) {
         var configuration = EngineConfiguration()
         configuration.resumption = resumption
+        configuration.maximumSessions = sessions
         configuration.maximumKeyExchangesPerSecond = 1_000_000
-        client = Side(configuration, crypto, sessions: sessions)
-        server = Side(configuration, crypto, sessions: sessions)
+        client = Side(configuration, crypto)
+        server = Side(configuration, crypto)
     }
 
     // MARK: - Connections

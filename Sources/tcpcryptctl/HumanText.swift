@@ -27,6 +27,8 @@ struct HumanText {
             ("encryption", list(status.aeads)),
             ("resumption", status.resumption ? "on" : "off"),
             ("excluded ports", list(status.excludedPorts.map { "\($0)" })),
+            ("policies", "\(status.policies)"),
+            ("randomness", status.randomnessSeeded ? "seeded" : "not seeded yet: nothing is encrypted"),
             ("workers", "\(status.workers)"),
             ("queues", list(status.queues.map { "\($0)" })),
             ("flows", "\(flows.encrypted) encrypted, \(flows.handshake) in handshake, \(flows.plain) plain"),
@@ -109,6 +111,9 @@ struct HumanText {
         guard subflow.authFailures == 0 else {
             let frames = subflow.authFailures == 1 ? "frame" : "frames"
             return Table.Cell("\(subflow.authFailures) \(frames) failed authentication", .bad)
+        }
+        if subflow.state == .encrypted, subflow.peerApplicationAware == true {
+            return Table.Cell("application-aware peer", .good)
         }
         return Table.Cell(subflow.reason ?? "", .notice)
     }

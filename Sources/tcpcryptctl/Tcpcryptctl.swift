@@ -12,7 +12,7 @@ struct Tcpcryptctl: AsyncParsableCommand {
             status          the daemon: what it offers, how much it did
             connections     every connection, subflow by subflow
             sessions        cached sessions that a later connection may resume
-            flush-sessions  forget all cached sessions; connections that exist go on
+            flush-sessions  forget cached sessions, all or those with one peer; connections that exist go on
             rekey           new keys for every encrypted connection
             counters        the daemon's counters alone
 
@@ -21,7 +21,11 @@ struct Tcpcryptctl: AsyncParsableCommand {
         version: ControlProtocol.productVersion)
 
     @Argument(help: "What to do.")
-    var verb = ControlRequest.status
+    var verb = ControlRequest.Verb.status
+
+    @Argument(
+        help: "With flush-sessions: an address or a prefix such as 192.0.2.0/24; only sessions with a peer there go.")
+    var peer: String?
 
     @Option(help: ArgumentHelp("The daemon's control socket.", valueName: "socket"))
     var control = ControlProtocol.defaultSocketPath
@@ -29,10 +33,27 @@ struct Tcpcryptctl: AsyncParsableCommand {
     @Flag(help: "Print JSON on one line; its members are stable.")
     var json = false
 
+    func validate() throws {
+        guard peer == nil || verb == .flushSessions else {
+            throw ValidationError("only flush-sessions takes a peer")
+        }
+    }
+
+    private var request: ControlRequest {
+        switch verb {
+        case .status: .status
+        case .connections: .connections
+        case .sessions: .sessions
+        case .flushSessions: .flushSessions(peer: peer)
+        case .rekey: .rekey
+        case .counters: .counters
+        }
+    }
+
     func run() async throws {
         let response: ControlResponse
         do throws(TcpcryptClientError) {
-            response = try await TcpcryptClient(control).ask(verb)
+            response = try await TcpcryptClient(control).ask(request)
         } catch {
             Terminal.complain("tcpcryptctl: \(error)")
             throw ExitCode(1)
@@ -44,4 +65,4 @@ struct Tcpcryptctl: AsyncParsableCommand {
     }
 }
 
-extension ControlRequest: ExpressibleByArgument {}
+extension ControlRequest.Verb: ExpressibleByArgument {}

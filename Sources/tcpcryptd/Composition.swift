@@ -60,7 +60,7 @@ struct DaemonService: Service {
             daemon: configuration, skippedInterfaces: settings.skipInterfaces,
             stateFile: try configuration.stateDirectory() + "/conntrack", logger: logger)
         let keyLog = try settings.openKeyLog(logger)
-        let shared = SharedState(crypto: OpenSSLProvider(), lock: WorkerLock())
+        let shared = SharedState(configuration.engine, crypto: OpenSSLProvider(), lock: WorkerLock())
         let daemon = try Daemon(
             configuration: configuration, steering: steering, logger: logger, keyLog: keyLog,
             makeEngine: { _ in

@@ -7,7 +7,11 @@ extension DaemonSettings {
         configuration.teps = teps
         configuration.aeads = aeads
         configuration.excludedPorts = Set(excludedPorts)
+        configuration.policies = policies
         configuration.resumption = resumption
+        configuration.sessionLifetime = sessionLifetime
+        configuration.maximumSessions = maximumSessions
+        configuration.resumptionNonce = resumptionNonce
         configuration.maximumFlows = maximumFlows
         configuration.mostBytesUnderKey = UInt64(clamping: rekeyBytes)
         configuration.oldestKeyMilliseconds = Int64(clamping: rekeySeconds) * 1_000

@@ -14,8 +14,16 @@ struct DaemonSettings: Equatable {
     var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of connections left alone (never of joins): services that encrypt by themselves.
     var excludedPorts: [UInt16] = [22, 443, 465, 636, 853, 989, 990, 992, 993, 994, 995, 8443]
+    /// What is wanted of which connections; the first that matches counts, and comes before the excluded ports.
+    var policies: [PolicyRule] = []
     /// Whether sessions are cached and resumed.
     var resumption = true
+    /// How long after its key exchange a session may be resumed, in seconds.
+    var sessionLifetime = 86_400
+    /// Sessions cached at once.
+    var maximumSessions = 32_768
+    /// Bytes of nonce that are sent to resume a session, where there is room for them.
+    var resumptionNonce = 8
     /// Threads that share the packets.
     var workers = DaemonConfiguration.usualWorkers
     /// NFQUEUE numbers of this network namespace; different. Each further worker has its own, greater by 10.
@@ -34,6 +42,8 @@ struct DaemonSettings: Equatable {
     var rekeySeconds = Int(EngineConfiguration().oldestKeyMilliseconds / 1_000)
     /// Absolute path of the file to write keys to; nil for none.
     var keyLog: String?
+    /// The hypervisor's clock device, which need not exist.
+    var machineClock = DaemonConfiguration().machineClock
 
     /// The mark bits: of a packet that passed the daemon, of a plain connection, of an encrypted one.
     var markBits: (passed: UInt32, plain: UInt32, encrypted: UInt32) {
@@ -54,7 +64,11 @@ struct DaemonSettings: Equatable {
         if aeads.isEmpty { throw reader.bad("aeads", "an array of at least one name") }
         let ports = try reader.integers("excluded_ports", in: 1...65_535, default: excludedPorts.map { Int($0) })
         excludedPorts = Set(ports.map { UInt16(clamping: $0) }).sorted()
+        policies = try reader.policies("policies")
         resumption = try reader.bool("resumption", default: resumption)
+        sessionLifetime = try reader.integer("session_lifetime", in: 1...31_536_000, default: sessionLifetime)
+        maximumSessions = try reader.integer("max_sessions", in: 1...16_777_216, default: maximumSessions)
+        resumptionNonce = try reader.integer("resumption_nonce", in: 0...8, default: resumptionNonce)
         mainQueue = UInt16(clamping: try reader.integer("main_queue", in: 0...65_535, default: Int(mainQueue)))
         synQueue = UInt16(clamping: try reader.integer("syn_queue", in: 0...65_535, default: Int(synQueue)))
         if mainQueue == synQueue { throw reader.bad("syn_queue", "another queue than main_queue (\(mainQueue))") }
@@ -79,12 +93,14 @@ struct DaemonSettings: Equatable {
         rekeyBytes = try reader.integer("rekey_bytes", in: 1 << 16...1 << 40, default: rekeyBytes)
         rekeySeconds = try reader.integer("rekey_seconds", in: 1...604_800, default: rekeySeconds)
         keyLog = try reader.absolutePath("key_log")
+        machineClock = try reader.absolutePath("machine_clock") ?? machineClock
     }
 
     /// Every key of the file.
     static let keys = [
-        "teps", "aeads", "excluded_ports", "resumption", "workers", "main_queue", "syn_queue", "stranger_queue",
-        "mark_bit", "log_level", "skip_interfaces", "max_flows", "rekey_bytes", "rekey_seconds", "key_log",
+        "teps", "aeads", "excluded_ports", "policies", "resumption", "session_lifetime", "max_sessions",
+        "resumption_nonce", "workers", "main_queue", "syn_queue", "stranger_queue", "mark_bit", "log_level",
+        "skip_interfaces", "max_flows", "rekey_bytes", "rekey_seconds", "key_log", "machine_clock",
     ]
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// Reads typed settings and says exactly what is wrong with a bad one.
 struct SettingsReader {
-    private let path: String
+    let path: String
     private let reader: ConfigReader
     private let members: [JSONMember]
 
@@ -110,7 +110,7 @@ struct SettingsReader {
 
     // MARK: - Lookup
 
-    private func member(_ key: String) -> JSONValue? { members.first { $0.name == key }?.value }
+    func member(_ key: String) -> JSONValue? { members.first { $0.name == key }?.value }
 
     func has(_ key: String) -> Bool { member(key) != nil }
 

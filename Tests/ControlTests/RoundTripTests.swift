@@ -15,6 +15,8 @@ import Testing
             #expect(sessions == [Samples.session])
             let flushSessions = try await server.client.flushSessions()
             #expect(flushSessions == 1)
+            let flushOfOne = try await server.client.flushSessions(peer: "10.0.1.2")
+            #expect(flushOfOne == 1)
             let counters = try await server.client.counters()
             #expect(counters == Samples.counters)
         }
@@ -31,7 +33,7 @@ import Testing
     @Test func severalRequestsOnOneConnection() async throws {
         try await ServerFixture.run { server in
             let raw = RawClient(server.path)
-            for request in ControlRequest.allCases {
+            for request in Samples.requests {
                 raw.send(request.line)
                 #expect(await raw.readLine() == Samples.answer(request).json.text)
             }

@@ -8,6 +8,7 @@ enum Samples {
         first.tep = "TCPCRYPT_ECDHE_Curve25519"
         first.aead = "AEAD_AES_128_GCM"
         first.role = .a
+        first.peerApplicationAware = true
         first.sessionID = SubflowMessage.hexadecimal([0x23, 0x00, 0xAB])
         first.secretIndex = 0
         first.localGeneration = 2
@@ -42,6 +43,10 @@ enum Samples {
         resumption: true, excludedPorts: [22, 443], workers: 1, queues: [31850, 31851, 31852],
         flows: .init(handshake: 1, encrypted: 2, plain: 3), sessions: 4,
         keyLog: .init(path: "/root/keys", lines: 5, failures: 1), counters: counters)
+
+    static let requests: [ControlRequest] = [
+        .status, .connections, .sessions, .flushSessions(), .flushSessions(peer: "10.0.0.0/8"), .counters,
+    ]
 
     /// What a daemon with these samples answers.
     static func answer(_ request: ControlRequest) -> ControlResponse {

@@ -26,6 +26,12 @@ import Testing
         #expect(survey.tuples.count == 5)
     }
 
+    @Test func halfOpenConnectionsAreThoseInSYNReceived() {
+        var sockets = (1...11).map { socket($0, nil) }
+        for index in sockets.indices { sockets[index].state = UInt8(index + 1) }
+        #expect(SocketSurvey(sockets: sockets).halfOpen.map(\.local.port) == [3])
+    }
+
     @Test func onlyOneDaemonPerDirectory() throws {
         let file = TemporaryFile()
         let path = file.directory + "/net-1"

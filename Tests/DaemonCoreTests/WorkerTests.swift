@@ -11,8 +11,8 @@ import Testing
         SubflowReport(
             local: Endpoint(address: IPAddress(ipv4: 1), port: port),
             remote: Endpoint(address: IPAddress(ipv4: 2), port: 80), state: .encrypted, origin: origin, tep: nil,
-            aead: nil, role: nil, sessionID: [], secretIndex: nil, plainBytesIn: 0, plainBytesOut: 0, wireBytesIn: 0,
-            wireBytesOut: 0, authFailures: 0, reason: nil)
+            aead: nil, role: nil, peerApplicationAware: nil, sessionID: [], secretIndex: nil, plainBytesIn: 0,
+            plainBytesOut: 0, wireBytesIn: 0, wireBytesOut: 0, authFailures: 0, reason: nil)
     }
 
     private func mptcp(_ token: UInt32?, _ subflows: [SubflowReport]) -> ConnectionReport {

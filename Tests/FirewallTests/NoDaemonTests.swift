@@ -1,3 +1,4 @@
+import PacketWire
 import Testing
 
 @testable import Firewall
@@ -52,6 +53,31 @@ struct NoDaemonTests {
         // The test sees joins where there are no rules: in the kernel's reset, or in our SYN's way out.
         world.firewall(variant).remove()
         #expect(try world.python(script) == ["11111", "11111", "11111", "11111"])
+    }
+
+    /// What requires encryption does not pass, neither way and in neither family, an excluded port included; what policies do not say so of does.
+    @Test(arguments: KernelWorld.variants) func whatIsRequiredDoesNotPass(_ variant: IptablesVariant) throws {
+        let world = try KernelWorld()
+        var configuration = FirewallConfiguration()
+        let prefixes = ["10.77.0.0/24", "fd77::/64"].compactMap { IPPrefix($0) }
+        let others = ["10.78.0.0/16", "fd78::/16"].compactMap { IPPrefix($0) }
+        configuration.policies = [
+            FirewallPolicy(prefixes: [], ports: [5009...5009], treatment: .preferred),
+            FirewallPolicy(prefixes: [], ports: [5008...5008], treatment: .leftAlone),
+            FirewallPolicy(prefixes: prefixes, ports: [443...443, 5000...5010], treatment: .required),
+            FirewallPolicy(prefixes: others, ports: [], treatment: .required),
+        ]
+        let script = """
+            for family in 4, 6:
+                for protocol in 0, 262:
+                    print([talks(connect(*hosts, port, family, protocol)) for hosts in ((A, B), (B, A))
+                        for port in (443, 5010, 5008, 5009, 5011)])
+            """
+        try world.firewall(variant, configuration).install()
+        let one = "[False, False, True, True, True"
+        #expect(try world.python(script) == Array(repeating: "\(one), \(one.dropFirst())]", count: 4))
+        world.firewall(variant, configuration).remove()
+        #expect(try world.remains(variant).isEmpty)
     }
 
     /// Prints whether data pass each way, after what the test does to the connection.

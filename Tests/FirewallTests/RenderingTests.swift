@@ -1,3 +1,4 @@
+import PacketWire
 import Testing
 
 @testable import Firewall
@@ -154,6 +155,70 @@ import Testing
         let exclusions = rules.filter { $0.contains("multiport") || $0.contains("wg0") }
         #expect(exclusions.count == 6)
         #expect(exclusions.allSatisfy { $0.contains("! --tcp-option 30") })
+    }
+
+    // MARK: Policies
+
+    private func policy(
+        _ prefixes: [String], _ ports: [ClosedRange<UInt16>], _ treatment: FirewallPolicy.Treatment
+    ) -> FirewallPolicy {
+        FirewallPolicy(prefixes: prefixes.compactMap { IPPrefix($0) }, ports: ports, treatment: treatment)
+    }
+
+    /// Policies come behind the joins and before every exclusion, in their order; what is required never has a bypass.
+    @Test func policiesComeInTheirOrder() {
+        var configuration = FirewallConfiguration(excludedPorts: [22], skippedInterfaces: ["wg0"])
+        configuration.policies = [
+            policy(["10.0.0.0/8", "fd00::/8"], [22...22, 6000...6100], .required),
+            policy(["192.0.2.1"], [], .leftAlone),
+            policy([], [443...443], .preferred), policy(["fd01::/16"], [], .required),
+        ]
+        let rules = { (chain: String, family: IPFamily) in
+            lines(family, configuration).map(readable).filter { $0.hasPrefix("-A \(chain) ") }.map { line in
+                line.dropFirst("-A \(chain) ".count)
+                    .replacing("-p tcp -m tcp --tcp-flags SYN,RST,ACK SYN,ACK", with: "SYNACK")
+                    .replacing("-p tcp -m tcp --tcp-flags SYN,RST,ACK SYN", with: "SYN")
+                    .replacing("-j NFQUEUE --queue-num 31852", with: "STRANGERS")
+                    .replacing("-j NFQUEUE --queue-num 31851 --queue-bypass", with: "BYPASS")
+            }
+        }
+        #expect(
+            Array(rules("TCPCRYPT-IN-SYN", .ipv4).dropFirst()) == [
+                "SYN -s 10.0.0.0/8 -m multiport --dports 22,6000:6100 STRANGERS",
+                "SYN ! --tcp-option 30 -s 192.0.2.1 -j RETURN", "SYN -s 192.0.2.1 BYPASS",
+                "SYN -m multiport --dports 443 BYPASS", "SYN ! --tcp-option 30 -m multiport --dports 22 -j RETURN",
+                "-i wg0 SYN ! --tcp-option 30 -j RETURN", "BYPASS",
+            ])
+        for (chain, flags, ports) in [("SYN", "SYN", "--dports"), ("SYNACK", "SYNACK", "--sports")] {
+            #expect(
+                Array(rules("TCPCRYPT-OUT-\(chain)", .ipv4).dropFirst()) == [
+                    "\(flags) -d 10.0.0.0/8 -m multiport \(ports) 22,6000:6100 -g TCPCRYPT-OUT-MAIN",
+                    "\(flags) ! --tcp-option 30 -d 192.0.2.1 -g TCPCRYPT-OUT-PLAIN",
+                    "\(flags) -d 192.0.2.1 -g TCPCRYPT-OUT-NEW",
+                    "\(flags) -m multiport \(ports) 443 -g TCPCRYPT-OUT-NEW",
+                    "\(flags) ! --tcp-option 30 -m multiport \(ports) 22 -g TCPCRYPT-OUT-PLAIN",
+                    "-o wg0 \(flags) ! --tcp-option 30 -g TCPCRYPT-OUT-PLAIN",
+                    "-j MARK --set-xmark 0x20000000/0x70000000", "BYPASS",
+                ])
+        }
+        #expect(rules("TCPCRYPT-OUT-NEW", .ipv4) == ["-j MARK --set-xmark 0x20000000/0x70000000", "BYPASS"])
+        let ipv6 = rules("TCPCRYPT-IN-SYN", .ipv6).filter { $0.contains("-s ") }
+        #expect(
+            ipv6 == [
+                "SYN -s fd00::/8 -m multiport --dports 22,6000:6100 STRANGERS", "SYN -s fd01::/16 STRANGERS",
+            ])
+        #expect(!lines(.ipv4, FirewallConfiguration()).contains { $0.contains("TCPCRYPT-OUT-NEW") })
+    }
+
+    @Test func aRangeCountsAsTwoPorts() {
+        var configuration = FirewallConfiguration(excludedPorts: [])
+        configuration.policies = [policy([], (1...8).map { $0 * 100...$0 * 100 + 9 }, .required)]
+        let rules = lines(.ipv4, configuration).filter {
+            $0.hasPrefix("-A TCPCRYPT-IN-SYN ") && $0.contains("--dports")
+        }
+        #expect(rules.count == 2)
+        #expect(rules.first?.contains("--dports 100:109,200:209,300:309,400:409,500:509,600:609,700:709 ") == true)
+        #expect(rules.last?.contains("--dports 800:809 ") == true)
     }
 
     @Test func manyPortsNeedSeveralRules() {

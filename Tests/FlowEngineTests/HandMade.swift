@@ -69,12 +69,12 @@ final class HandMade {
         return offer + range.map { answer.options.span[$0] }
     }
 
-    func open(_ options: [UInt8] = mss) {
+    func open(_ options: [UInt8] = mss, ack: [UInt8] = [69, 2]) {
         let transcript = openTCP(options)
         let exchange = KeyExchangeA(
             tep: .curve25519, aeads: [.aes128GCM], transcript: transcript, crypto: OpenSSLProvider(),
             random: CountingRandom(99))
-        host.arrive(here, there, 1001, 5001, [.ack, .psh], [69, 2], exchange.init1)
+        host.arrive(here, there, 1001, 5001, [.ack, .psh], ack, exchange.init1)
         offset = exchange.init1.count
         guard let init2 = host.takeSeen().last(where: { !$0.payload.isEmpty })?.payload,
             let secret = try? exchange.finish(init2: init2.span)

@@ -11,9 +11,17 @@ final class Pair {
     let b: Endpoint
     var wire: [Seen] = []
 
-    init(port: UInt16 = 40_000, client: TestHost? = nil, server: TestHost? = nil) {
-        a = Endpoint(address: IPAddress(ipv4: 0x0a00_0001), port: port)
-        b = Endpoint(address: IPAddress(ipv4: 0x0a00_0002), port: 80)
+    /// - Parameters:
+    ///   - port: the client's.
+    ///   - address: the last byte of the client's.
+    ///   - remote: the last byte of the server's.
+    ///   - service: the server's port.
+    init(
+        port: UInt16 = 40_000, address: UInt8 = 1, remote: UInt8 = 2, service: UInt16 = 80, client: TestHost? = nil,
+        server: TestHost? = nil
+    ) {
+        a = Endpoint(address: IPAddress(ipv4: 0x0a00_0000 | UInt32(address)), port: port)
+        b = Endpoint(address: IPAddress(ipv4: 0x0a00_0000 | UInt32(remote)), port: service)
         self.client = client ?? TestHost(seed: 1)
         self.server = server ?? TestHost(seed: 2)
     }
@@ -58,8 +66,12 @@ final class Pair {
         settle()
     }
 
-    var clientReport: SubflowReport? { client.engine.connections().first?.subflows.first }
-    var serverReport: SubflowReport? { server.engine.connections().first?.subflows.first }
+    var clientReport: SubflowReport? { report(client, local: a, remote: b) }
+    var serverReport: SubflowReport? { report(server, local: b, remote: a) }
+
+    private func report(_ host: TestHost, local: Endpoint, remote: Endpoint) -> SubflowReport? {
+        host.engine.connections().flatMap(\.subflows).first { $0.local == local && $0.remote == remote }
+    }
 }
 
 @Suite struct PairTests {

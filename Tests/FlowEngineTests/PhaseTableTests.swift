@@ -9,12 +9,12 @@ import Testing
 @Suite struct PhaseTableTests {
     enum Phase: String, CaseIterable, CustomTestStringConvertible {
         case none, opening, judged, answered, openerWithoutKeys, acceptorWithoutKeys, opener, acceptor, resumed
-        case halfClosed, closed, plain, aborted, reset
+        case halfClosed, closed, plain, aborted, reset, crossed, crossedWithoutKeys, refused
         var testDescription: String { rawValue }
 
         var isProtected: Bool {
             switch self {
-            case .none, .opening, .judged, .answered, .plain: false
+            case .none, .opening, .judged, .answered, .plain, .crossed: false
             default: true
             }
         }
@@ -150,6 +150,8 @@ import Testing
             _ = pair.client.takeWire()
             pair.client.arrive(pair.b, pair.a, 5000, 1001, [.syn, .ack], mss)
             return asClient
+        case .crossed, .crossedWithoutKeys, .refused:
+            return crossed(phase)
         case .resumed:
             pair.connect()
             let again = Pair(port: 40_001, client: pair.client, server: pair.server)
@@ -159,6 +161,23 @@ import Testing
             pair.connect()
             return later(phase, pair, asClient, asServer)
         }
+    }
+
+    /// A client that claims the passive role or, where it is refused, does not, and requires encryption.
+    private static func crossed(_ phase: Phase) -> World {
+        let host = TestHost(seed: 1) {
+            $0.policies = [.of(.require)]
+            $0.policies[0].policy.takesPassiveRole = phase != .refused
+        }
+        let pair = Pair(client: host)
+        pair.clientSends(1000, 0, .syn, mss)
+        host.arrive(pair.b, pair.a, 5000, 0, .syn, mss + [69, 3, 0x23])
+        pair.clientSends(1000, 5001, [.syn, .ack], mss)
+        if phase == .crossedWithoutKeys {
+            host.arrive(pair.b, pair.a, 5000, 1001, [.syn, .ack], mss + [69, 3, 0x23])
+        }
+        _ = host.takeKernel()
+        return World(host: host, local: pair.a, remote: pair.b)
     }
 
     private static func later(_ phase: Phase, _ pair: Pair, _ asClient: World, _ asServer: World) -> World {

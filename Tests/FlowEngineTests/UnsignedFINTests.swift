@@ -33,16 +33,16 @@ import Testing
             [.deafen, .forge(1), .pass(milliseconds: 60_000), .forge(1)]),
         Row(
             testDescription: "repeated too briefly", isAborted: false,
-            [.deafen, .forge(2), .pass(milliseconds: 9000), .forge(2)]),
+            [.deafen, .forge(2), .pass(milliseconds: 2900), .forge(2)]),
         Row(
             testDescription: "repeated, while the peer proves that it lives", isAborted: false,
-            [.forge(2), .pass(milliseconds: 6000), .forge(2), .pass(milliseconds: 6000), .forge(2)]),
+            [.forge(2), .pass(milliseconds: 2000), .forge(2), .pass(milliseconds: 2000), .forge(2)]),
         Row(
             testDescription: "repeated, with data in between", isAborted: false,
-            [.deafen, .forge(2), .pass(milliseconds: 9000), .data, .pass(milliseconds: 2000), .forge(2)]),
+            [.deafen, .forge(2), .pass(milliseconds: 2900), .data, .pass(milliseconds: 2000), .forge(2)]),
         Row(
             testDescription: "repeated after data", isAborted: true,
-            [.deafen, .forge(2), .data, .forge(2), .pass(milliseconds: 11_000), .forge(1)]),
+            [.deafen, .forge(2), .data, .forge(2), .pass(milliseconds: 3000), .forge(1)]),
     ]
 
     @Test(arguments: rows) func table(_ row: Row) {

@@ -27,6 +27,7 @@ struct TestSegment {
     var window: UInt16 = 60_000
     var options: [UInt8] = []
     var payload: [UInt8] = []
+    var urgentPointer: UInt16 = 0
 
     var bytes: [UInt8] {
         let template = HeaderTemplate.bytes(from: source, to: destination)
@@ -38,7 +39,8 @@ struct TestSegment {
         packet.write(
             TCPHeader(
                 sequence: SequenceNumber(sequence), acknowledgment: SequenceNumber(acknowledgment), flags: flags,
-                window: window), options: parsed, template: template.span, checksum: .full, into: &target)
+                window: window, urgentPointer: urgentPointer), options: parsed, template: template.span,
+            checksum: .full, into: &target)
         return output
     }
 }

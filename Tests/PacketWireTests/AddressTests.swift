@@ -119,3 +119,53 @@ private enum CLibrary {
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
+
+@Suite struct PrefixTests {
+    @Test(
+        "text is read and written alike",
+        arguments: [
+            ("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3/8", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3"),
+            ("10.1.2.3/32", "10.1.2.3"), ("255.255.255.255/0", "0.0.0.0/0"), ("fd00:1::5/16", "fd00::/16"),
+            ("2001:db8::ffff/127", "2001:db8::fffe/127"), ("2001:db8:1:2:3::/65", "2001:db8:1:2::/65"),
+            ("2001:db8:1:2:3::/64", "2001:db8:1:2::/64"), ("::1", "::1"), ("::1/128", "::1"), ("ffff::/0", "::/0"),
+            ("10.0.0.0/08", "10.0.0.0/8"),
+        ])
+    func text(_ text: String, _ canonical: String) throws {
+        let prefix = try #require(IPPrefix(text))
+        #expect(prefix.description == canonical)
+        #expect(IPPrefix(canonical) == prefix)
+    }
+
+    @Test(
+        "what is no prefix is refused",
+        arguments: [
+            "", "/", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/8/8", "10.0.0/8",
+            "10.0.0.0/ 8", "10.0.0.0/8 ", "10.0.0.0/0008", "::/129", "::/٣", "10.0.0.0/99999999999999999999", "x/8",
+        ])
+    func refused(_ text: String) { #expect(IPPrefix(text) == nil) }
+
+    /// Bit by bit.
+    @Test func containsWhatBeginsAlike() {
+        Property.holds { random in
+            let (address, other) = (random.address(), random.address())
+            let bits = { (address: IPAddress) in
+                address.bytes.flatMap { byte in (0..<8).map { byte >> (7 - $0) & 1 } }
+            }
+            let length = Int(random.next() % UInt64(address.bytes.count * 8 + 1))
+            guard let prefix = IPPrefix(address, length: length) else { return "no prefix of \(length)" }
+            guard prefix.contains(address), prefix.contains(prefix.address) else { return "\(prefix) lacks its own" }
+            // Another one that begins alike for some bits.
+            var bytes = address.bytes
+            let place = Int(random.next() % UInt64(bytes.count * 8))
+            bytes[place / 8] ^= 0x80 >> UInt8(place % 8)
+            let near = CLibrary.text(bytes).flatMap { IPAddress($0) }
+            for candidate in [other, near].compactMap({ $0 }) {
+                let isInside =
+                    candidate.isIPv6 == address.isIPv6
+                    && bits(candidate).prefix(length) == bits(address).prefix(length)
+                if prefix.contains(candidate) != isInside { return "\(prefix) and \(candidate)" }
+            }
+            return nil
+        }
+    }
+}

@@ -99,6 +99,7 @@ extension SimulatedHost {
             case .fellBack(_, let reason): "fellBack(\(reason))"
             case .joinRefused(_, let reason): "joinRefused(\(reason))"
             case .aborted(_, let reason): "aborted(\(reason))"
+            case .refused(_, let reason): "refused(\(reason))"
             }
         }.joined(separator: ",")
     }

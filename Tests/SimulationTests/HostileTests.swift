@@ -44,6 +44,22 @@ import Testing
         }
     }
 
+    /// No FIN arrives, and the urgent mark lies: streams end where their senders ended them, and what is urgent is what they said is.
+    @Test(arguments: Runs.seeds(2_000)) func flags(_ seeds: Range<UInt64>) async {
+        await Runs.each(seeds, "flags") { seed, trace in
+            var random = SeededRandom(seed: seed &* 64 &+ 13)
+            var setup = Simulation.Setup.drawn(&random, isClean: random.chance(0.3))
+            setup.losesFlags = true
+            if random.chance(0.5) { (setup.client.kernel.urgentRate, setup.server.kernel.urgentRate) = (0.1, 0.1) }
+            let plans = ApplicationPlan.pair(
+                &random, toServer: random.logarithmic(0...100_000), toClient: random.logarithmic(0...100_000))
+            let simulation = Simulation(seed: random.next(), setup, trace: trace)
+            simulation.connect([plans])
+            let failures = simulation.runToEnd(connections: 1)
+            return simulation.report(failures + simulation.encryptionFailures + simulation.urgentFailures)
+        }
+    }
+
     private static func simulation(
         _ hostility: Hostility, _ random: inout SeededRandom, _ trace: Bool
     ) -> Simulation {

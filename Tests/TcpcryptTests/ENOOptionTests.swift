@@ -30,6 +30,11 @@ import Testing
             parsed: .init(
                 global: 0, suboptions: [.init(identifier: 0x21), .init(identifier: 0x23, data: [0xaa, 0xbb])])),
         Case(
+            testDescription: "more data to the end than a length byte can tell (4.4)",
+            option: "45 28 01 a3" + String(repeating: " 5a", count: 36),
+            parsed: .init(
+                global: 1, suboptions: [.init(identifier: 0x23, data: [UInt8](repeating: 0x5a, count: 36))])),
+        Case(
             testDescription: "data of no bytes", option: "45 03 a3",
             parsed: .init(global: 0, suboptions: [.init(identifier: 0x23, data: [])])),
         Case(

@@ -1,3 +1,4 @@
+import OpenSSLProvider
 import Testing
 
 @testable import Tcpcrypt
@@ -67,6 +68,26 @@ import Testing
         #expect(opener.data(frame, offset: 77)?.data == Array("hello".utf8))
     }
 
+    /// RFC 8548 section 4.2.1: six bits of the flags mean nothing, yet. Our own are zero in the golden vectors.
+    @Test func reservedFlagsAreIgnored() throws {
+        let pair = try Pair()
+        let opener = pair.b.ends.opener
+        let master = provider.derive(Constant.rekey, from: pair.a.secret)
+        let key = TrafficKey(master: master, generation: 0, sender: .a, algorithm: .aes128GCM, crypto: provider)
+        for (flags, fin) in [(UInt8(0xfc), false), (0xfd, true), (0x80, false)] {
+            // Reserved bits of the control byte too (4.2).
+            var frame: [UInt8] = [0xfe, 0, 18] + [UInt8](repeating: 0, count: 18)
+            let (control, head, data) = (Array(frame.prefix(3)), [flags], [UInt8(7)])
+            var whole = frame.mutableSpan
+            var target = whole._mutatingExtracting(3..<21)
+            let isSealed = key.seal(offset: 9, aad: control.span, head: head.span, data: data.span, into: &target)
+            #expect(isSealed)
+            let opened = try #require(opener.data(frame, offset: 9))
+            #expect(opened.data == [7] && opened.opened.fin == fin && opened.opened.urgent == nil)
+            #expect(!opened.opened.rekey)
+        }
+    }
+
     /// The keys of the two directions differ, and a host does not take its own frames back.
     @Test func reflection() throws {
         let pair = try Pair()
@@ -130,6 +151,22 @@ import Testing
             #expect(sealer.generation == step / 3 && opener.generation == step / 3)
             offset += UInt64(frame.count)
         }
+    }
+
+    /// RFC 8548 section 3.8: what was sent can no longer be read with what is in memory.
+    @Test func keysOfOlderGenerationsAreErased() throws {
+        let pair = try Pair()
+        var (sealer, opener) = (pair.a.streams(provider).sealer, pair.b.streams(provider).opener)
+        weak let first = sealer.key
+        weak let second = opener.key
+        var frame = [UInt8](repeating: 0, count: 20)
+        var target = frame.mutableSpan
+        let isSealed = sealer.seal(data: [UInt8]().span, urgent: nil, fin: false, rekey: true, offset: 0, into: &target)
+        #expect(isSealed && first == nil && second != nil)
+        var plain = [UInt8](repeating: 0, count: 20)
+        var room = plain.mutableSpan
+        #expect(opener.open(frame.span, offset: 0, into: &room) != nil)
+        #expect(second == nil)
     }
 
     /// A frame of the new generation is not taken twice: the bit moves the generation on.

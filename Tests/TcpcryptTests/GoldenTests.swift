@@ -1,10 +1,22 @@
+import OpenSSLProvider
 import PacketWire
+import Synchronization
 import Tcpcrypt
 import Testing
 
 /// Agreement with the second implementation, Scripts/verify-vectors.py.
 @Suite struct GoldenTests {
-    @Test func allAreThere() { #expect(GoldenSession.all.count == 12) }
+    /// Every TEP with every AEAD, each fresh, resumed by either host and joined by either.
+    @Test func allAreThere() {
+        let pairs = Set(GoldenSession.all.map { [UInt16($0.tep), $0.aead] })
+        #expect(pairs.count == TEP.allCases.count * AEADAlgorithm.allCases.count)
+        for golden in GoldenSession.all {
+            #expect(golden.resumptions.map(\.openerRole) == ["A", "B"] && golden.joins.map(\.opener) == ["A", "B"])
+            for frames in [golden.frames] + golden.resumptions.map(\.frames) + golden.joins.map(\.connection.frames) {
+                #expect(Set(frames.map { "\($0.sender)\($0.generation)" }).count == 6)
+            }
+        }
+    }
 
     /// RFC 8548 sections 3.3, 3.4, 4.1.
     @Test(arguments: GoldenSession.all)
@@ -16,15 +28,34 @@ import Testing
             #expect(end.aead.rawValue == golden.aead)
             #expect(!end.resumed && end.index == 0)
         }
-        try check(golden.frames, a, b)
+        try check(golden.frames, golden.keys, a, b)
     }
 
-    /// RFC 8548 sections 3.6 to 3.8: the same frames, and each end opens the other's.
+    /// The shared secret ES, from each side's private key (RFC 8548 section 3.3).
+    @Test(arguments: GoldenSession.all)
+    func agreement(_ golden: GoldenSession) throws {
+        let tep = try #require(TEP(rawValue: golden.tep))
+        let pairs = [golden.privateA, golden.privateB].map { provider.keyPair(tep, ScriptedRandom($0.hex)) }
+        for (own, other) in [(pairs[0], pairs[1]), (pairs[1], pairs[0])] {
+            #expect(own.agree(other.publicKey)?.array == golden.sharedSecret.hex)
+        }
+    }
+
+    /// RFC 8548 sections 3.6 to 3.8: the same keys, the same frames, and each end opens the other's.
     private func check(
-        _ frames: [GoldenSession.GoldenFrame], _ a: ConnectionSecret, _ b: ConnectionSecret
+        _ frames: [GoldenSession.GoldenFrame], _ keys: [GoldenSession.Keys], _ a: ConnectionSecret,
+        _ b: ConnectionSecret
     ) throws {
-        var (fromA, toA) = a.streams(provider)
-        var (fromB, toB) = b.streams(provider)
+        let derived = DerivedKeys()
+        defer {
+            for generation in keys {
+                #expect(derived.contains(generation.master))
+                #expect(derived.contains(generation.keyA + generation.randomizerA))
+                #expect(derived.contains(generation.keyB + generation.randomizerB))
+            }
+        }
+        var (fromA, toA) = a.streams(derived)
+        var (fromB, toB) = b.streams(derived)
         for frame in frames {
             let bytes = frame.frame.hex
             var sealer = frame.sender == "A" ? fromA : fromB
@@ -111,7 +142,7 @@ import Testing
             sessionNonce: ConnectionSecret.sessionNonce(of: accepting, local: theirs, peer: ours) + expected.extra.hex)
         #expect(active.sessionID(provider) == expected.sessionID.hex)
         #expect(passive.sessionID(provider) == expected.sessionID.hex)
-        try check(expected.frames, isA ? active : passive, isA ? passive : active)
+        try check(expected.frames, expected.keys, isA ? active : passive, isA ? passive : active)
     }
 }
 
@@ -131,4 +162,26 @@ extension GoldenSession {
         #expect(reply.init2 == init2.hex)
         return (try host.finish(init2: reply.init2.span), try reply.finish())
     }
+}
+
+/// Remembers what was derived: keys have no other way out.
+private final class DerivedKeys: CryptoProvider {
+    private let outputs = Mutex<Set<[UInt8]>>([])
+
+    func contains(_ hexadecimal: String) -> Bool { outputs.withLock { $0.contains(hexadecimal.hex) } }
+
+    func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
+        let output = provider.expand(key, info: info, count: count)
+        let bytes = output.array
+        outputs.withLock { _ = $0.insert(bytes) }
+        return output
+    }
+
+    func sha256(_ data: Span<UInt8>) -> [UInt8] { provider.sha256(data) }
+
+    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { provider.extract(salt: salt, material) }
+
+    func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey { provider.aead(algorithm, key: key) }
+
+    func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair { provider.keyPair(tep, random) }
 }

@@ -1,12 +1,21 @@
 import Foundation
 import Testing
 
-/// What Scripts/verify-vectors.py computed, byte strings in hexadecimal.
+/// What Scripts/verify-vectors.py computed, byte strings in hexadecimal (the article GoldenVectors).
 struct GoldenSession: Decodable, Sendable, CustomTestStringConvertible {
     struct Link: Decodable {
         let index: Int
         let secret: String
         let resume: String
+    }
+
+    /// One generation.
+    struct Keys: Decodable {
+        let master: String
+        let keyA: String
+        let randomizerA: String
+        let keyB: String
+        let randomizerB: String
     }
 
     struct GoldenFrame: Decodable {
@@ -28,6 +37,7 @@ struct GoldenSession: Decodable, Sendable, CustomTestStringConvertible {
         let syn: String
         let synAck: String
         let sessionID: String
+        let keys: [Keys]
         let frames: [GoldenFrame]
     }
 
@@ -48,8 +58,10 @@ struct GoldenSession: Decodable, Sendable, CustomTestStringConvertible {
     let synAck: String
     let init1: String
     let init2: String
+    let sharedSecret: String
     let prk: String
     let sessionID: String
+    let keys: [Keys]
     let frames: [GoldenFrame]
     let chain: [Link]
     let resumptions: [Resumption]

@@ -23,10 +23,10 @@ import Testing
 
     /// Bit a of RFC 8547 section 4.2 goes out in both directions and changes nothing else.
     @Test func applicationAware() throws {
-        let offer = ENOOffer.fresh(teps: [.curve25519], applicationAware: true)
+        let offer = ENOOffer.fresh(teps: [.curve25519], applicationAware: .on)
         #expect(offer.option == "45 04 02 23".hex)
         let outcome = ENOAnswer.answer(
-            to: offer.option.span, teps: [.curve25519], applicationAware: true, resume: { _, _, _ in nil })
+            to: offer.option.span, teps: [.curve25519], applicationAware: .on, resume: { _, _, _ in nil })
         guard case .fresh(.curve25519, let option, let transcript) = outcome else {
             Issue.record("no answer")
             return

@@ -22,10 +22,23 @@ import Testing
             let hit = server.find(entry.id.a, tep: .curve25519, now: 5)
             let found = try #require(hit)
             #expect(found.chain === b && found.entry.index == index)
+            client.noteSuccess(of: chain, at: .test(2))
             let (first, second) = (server.spend(found.chain, index), server.spend(found.chain, index))
             #expect(first && !second)
             let again = server.find(entry.id.a, tep: .curve25519, now: 5)
             #expect(again == nil)
+        }
+    }
+
+    /// What is recognised moves on with every name, also where the connections come to nothing.
+    @Test func lookAheadMovesWithoutSuccess() throws {
+        var server = cache()
+        let (a, b) = try Pair().chains(lookAhead: 8)
+        server.store(b, peer: .test(1), now: 0)
+        for index in 1...100 {
+            let half = try #require(a.propose()).id.a
+            let found = index % 8 == 0 ? server.find(half, tep: .curve25519, now: 0) : nil
+            #expect(found?.entry.index == (index % 8 == 0 ? index : nil))
         }
     }
 
@@ -129,7 +142,9 @@ import Testing
                     ageMilliseconds: 3, number: 0, lastUse: 2)
             ])
         for number in 0..<100 { client.learn(.test(number), for: a) }
-        #expect(client.entries(now: 0).first?.peers.count == 32)
+        // Of a peer that wanders the last addresses are known.
+        #expect(client.entries(now: 0).first?.peers == (68..<100).map { .test($0) })
+        #expect(!client.knows(.test(67)) && client.knows(.test(68)) && client.knows(.test(99)))
     }
 
     /// Many peers behind one address: it is proposed the youngest sessions, but every one is found by its name.
@@ -138,7 +153,7 @@ import Testing
         let chains = try (0..<40).map { try Pair(seed: UInt64($0)).chains(lookAhead: 2) }
         for (index, pair) in chains.enumerated() { server.store(pair.b, peer: .test(1), now: Int64(index)) }
         #expect(server.count == 40)
-        #expect(server.entries(now: 0).filter { $0.peers == [.test(1)] }.count == 16)
+        #expect(server.entries(now: 0).filter { $0.peers == [.test(1)] }.count == 40)
         for pair in chains {
             let entry = try #require(pair.a.propose())
             let found = server.find(entry.id.a, tep: .curve25519, now: 40)
@@ -176,10 +191,61 @@ import Testing
         client.store(new, peer: .test(1), now: 0)
         #expect(client.count == 1 && client.knows(.test(1)))
         var parts = 1
-        while client.erase(atMost: 3) { parts += 1 }
+        while client.erase(atMost: 3, now: 0) { parts += 1 }
         #expect(parts == 4)
         let proposal = client.propose(to: .test(1), allowing: [.curve25519], now: 0)
         #expect(proposal?.chain === new && client.count == 1)
+    }
+
+    /// What nobody asks for again is erased too, when its time is over.
+    @Test func oldSessionsAreErased() throws {
+        var server = cache()
+        let pairs = try (0..<40).map { try Pair(seed: UInt64($0)).chains(lookAhead: 4) }
+        for (number, pair) in pairs.enumerated() { server.store(pair.b, peer: .test(number), now: Int64(number)) }
+        server.remove(pairs[3].b)
+        let isMore = server.erase(atMost: 100, now: day)
+        #expect(!isMore && server.count == 39)
+        #expect(server.entries(now: day + 20).count == 20, "reports know no old ones, erased or not")
+        var parts = 1
+        while server.erase(atMost: 5, now: day + 20) { parts += 1 }
+        #expect(parts == 4 && server.count == 20 && !server.knows(.test(19)) && server.knows(.test(20)))
+        // The least recently used one makes way all the same.
+        let rest = server.erase(atMost: 100, now: day + 100)
+        #expect(!rest && server.count == 0)
+        server.store(pairs[0].b, peer: .test(1), now: day)
+        #expect(server.count == 1)
+    }
+
+    /// All sessions with a peer, also those that are not proposed to it any more as there are so many.
+    @Test func flushByPeer() throws {
+        var server = cache()
+        let chains = try (0..<40).map { try Pair(seed: UInt64($0)).chains(lookAhead: 2) }
+        for (number, pair) in chains.enumerated() {
+            server.store(pair.b, peer: .test(number < 30 ? 1 : 1 << 16), now: 0)
+        }
+        server.learn(.test(2), for: chains[0].b)
+        server.learn(.test(1), for: chains[39].b)
+        let flush = { (text: String) throws -> Int in
+            let prefix = try #require(IPPrefix(text))
+            var (place, count, rounds) = (0, 0, 0)
+            while !server.isEnd(place) {
+                count += server.remove(peersIn: prefix, from: &place, count: 8)
+                rounds += 1
+            }
+            #expect(rounds > 0)
+            return count
+        }
+        #expect(try flush("10.0.0.9") == 0 && server.count == 40)
+        #expect(try flush("10.0.0.1") == 31 && server.count == 9)
+        #expect(!server.knows(.test(1)) && !server.knows(.test(2)))
+        for (number, pair) in chains.enumerated() {
+            let half = try #require(pair.a.propose()).id.a
+            let found = server.find(half, tep: .curve25519, now: 0)
+            #expect((found != nil) == (30..<39).contains(number))
+        }
+        #expect(try flush("fd00::/8") == 0 && server.count == 9)
+        #expect(try flush("10.0.0.0/16") == 0 && server.count == 9)
+        #expect(try flush("10.0.0.0/15") == 9 && server.count == 0)
     }
 
     /// A list in parts has every session.
@@ -224,6 +290,7 @@ import Testing
                 let hit = server.find(entry.id.a, tep: .curve25519, now: now)
             else { continue }
             #expect(peers[ObjectIdentifier(chain)] === hit.chain)
+            client.noteSuccess(of: chain, at: .test(0))
             let spent = random.below(2) == 0 ? server.spend(hit.chain, hit.entry.index) : true
             #expect(spent && client.count <= 10 && server.count <= 12)
         }

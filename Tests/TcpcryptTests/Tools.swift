@@ -56,6 +56,10 @@ extension IPAddress {
     static func test(_ number: Int) -> IPAddress { IPAddress(ipv4: 0x0a00_0000 + UInt32(number)) }
 }
 
+extension Endpoint {
+    static func test(_ number: Int, _ port: UInt16 = 80) -> Endpoint { Endpoint(address: .test(number), port: port) }
+}
+
 /// Two hosts behind a completed key exchange.
 struct Pair {
     let a: ConnectionSecret

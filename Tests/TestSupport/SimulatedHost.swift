@@ -61,7 +61,7 @@ public final class SimulatedHost {
     public func startEngine(
         _ configuration: EngineConfiguration, crypto: any CryptoProvider, random: any RandomSource, workers count: Int
     ) {
-        let shared = SharedState(crypto: crypto)
+        let shared = SharedState(configuration, crypto: crypto)
         workers = (0..<count).map { _ in
             Worker(Engine(configuration: configuration, crypto: crypto, random: random, shared: shared))
         }

@@ -20,6 +20,8 @@ public final class Simulation {
         public var toClient = PathConditions()
         public var hostility: Hostility?
         public var meddling: (segment: HandshakeSegment, replacement: [UInt8]?)?
+        /// Somebody clears FINs and changes what is urgent, once there are keys.
+        public var losesFlags = false
         public var usesIPv6 = false
         /// Devices of the common library in the middle of the path, such as `try PathSpecification(parsing: "renumber")`;
         /// ``Simulation/devices``
@@ -80,6 +82,9 @@ public final class Simulation {
         if !conditions.plannedLosses.isEmpty { device = PlannedLosses(conditions.plannedLosses, next: device) }
         if let hostility = setup.hostility {
             device = Attacker(hostility, random: random.fork(), next: device) { [unowned self] in mayAttack }
+        }
+        if setup.losesFlags {
+            device = FlagMeddler(random: random.fork(), next: device) { [unowned self] in mayAttack }
         }
         if conditions.resegmentation > 0 {
             device = Resegmenter(rate: conditions.resegmentation, random: random.fork(), next: device)

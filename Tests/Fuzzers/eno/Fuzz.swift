@@ -42,9 +42,11 @@ func fuzz(_ input: [UInt8]) {
 }
 
 private func conclude(_ option: [UInt8], _ chain: SecretChain, _ mode: UInt8) {
+    var option = option
     var offer = ENOOffer.fresh(teps: [.curve25519, .p256])
     if mode & 8 != 0, let entry = chain.propose() {
         offer = .resuming(entry, of: chain, nonce: [9, 9], alsoFresh: [.p256])
+        if mode & 16 != 0 { name(entry.id.half(sentBy: chain.role.other), in: &option) }
     }
     switch offer.conclude(answer: option.span) {
     case .fresh(let tep, let transcript):
@@ -53,6 +55,13 @@ private func conclude(_ option: [UInt8], _ chain: SecretChain, _ mode: UInt8) {
     case .resumed(let nonce, _): require(nonce.count <= 8, "a resumption nonce has at most 8 bytes")
     case .disabled: break
     }
+}
+
+/// Puts the right name behind the first TEP with data: nobody guesses it.
+private func name(_ half: HalfID, in option: inout [UInt8]) {
+    guard let place = option.firstIndex(of: TEP.curve25519.rawValue | 0x80), place + HalfID.length < option.count
+    else { return }
+    option.replaceSubrange(place + 1...place + HalfID.length, with: half.bytes)
 }
 
 /// Made anew for each input, so that a finding can be repeated.
