@@ -1,9 +1,9 @@
 """flood.py COMMAND ...: strangers in numbers, and what stands beside them. Works on addresses of the scenario's own namespaces only.
 
-send KIND DEVICE MAC TARGET PORT SECONDS [SOURCE PORT] [--rate=N] [--token=N]   packets as fast as the device takes them, or N a second;
-     prints how many and how many a second.
-     KIND: syn (ENO), bare (no option), capable (MP_CAPABLE and ENO), join (MP_JOIN, bogus token, or the one said), ack, rst, fin, data, init (ACK with ENO and Init1);
-     from made-up addresses, or all from SOURCE and its PORT: sequence numbers are made up then
+send KIND DEVICE MAC TARGET PORT SECONDS [SOURCE PORT]   packets as fast as the device takes them; prints how many and how many a second.
+     KIND: syn (ENO), bare (no option), capable (MP_CAPABLE and ENO), join (MP_JOIN, bogus token), ack, rst, fin, data, init (ACK with ENO and Init1);
+     from made-up addresses, or all from SOURCE and its PORT: sequence numbers are made up then. --rate=N: so many a second.
+     --token=HEX: joins of that connection, each with an ENO option that names a secret nobody has
 handshake CASE DEVICE MAC TARGET PORT SECONDS [RATE]     whole handshakes from addresses of its own, each with an Init message and
      silence behind it. CASE: init (a random public key), garbage, silence (no data); prints how many it began and how many were answered
 serve PORT                                               answers a word on each connection with another; keeps few open
@@ -116,17 +116,13 @@ def made_up(index, version):
     return struct.pack("!I", 0x0A600000 + index) if version == 4 else b"\xfd\x96" + bytes(10) + struct.pack("!I", index + 1)
 
 
-def flag(name, otherwise):
-    return next((int(word.split("=")[1]) for word in sys.argv if word.startswith(f"--{name}=")), otherwise)
-
-
 def shape(kind):
-    body, token = os.urandom(64), struct.pack("!I", flag("token", random.getrandbits(32)))
+    body = os.urandom(64)
     return {
         "syn": (SYN, SIZE + ENO, b""),
         "bare": (SYN, SIZE, b""),
         "capable": (SYN, SIZE + b"\x1e\x04\x01\x01" + ENO, b""),
-        "join": (SYN, SIZE + b"\x1e\x0c\x10\x01" + token + os.urandom(4), b""),
+        "join": (SYN, SIZE + b"\x1e\x0c\x10\x01" + os.urandom(8), b""),
         "ack": (ACK, b"", b""),
         "rst": (RST, b"", b""),
         "fin": (FIN | ACK, b"", b""),
@@ -135,15 +131,18 @@ def shape(kind):
     }[kind]
 
 
-def send(kind, device, mac, target, port, seconds, source=None, sport=None):
+def send(kind, device, mac, target, port, seconds, source=None, sport=None, rate=None, token=None):
     out, destination = Device(device, mac), packed(target)
     flags, options, payload = shape(kind)
+    batch = min(BATCH, int(rate) // 250) if rate else BATCH
     version = 6 if ":" in target else 4
     count = 16384
     frames = []
     for index in range(count):
         origin = packed(source) if source else made_up(index * 37 % (1 << 20), version)
         seq, ack = random.getrandbits(32), random.getrandbits(32) if flags & ACK else 0
+        if token:
+            options = SIZE + b"\x1e\x0c\x10\x01" + bytes.fromhex(token) + os.urandom(4) + b"\x45\x13\xa3" + os.urandom(16)
         frames.append(out.head[len(origin)] + datagram(
             origin, destination, int(sport or 1024), int(port), seq, ack, flags, padded(options), payload, urgent=0xFFFF))
     ready = Prepared(frames)
@@ -152,16 +151,15 @@ def send(kind, device, mac, target, port, seconds, source=None, sport=None):
     field = (tcp + 6) if source else tcp
     first = struct.unpack_from("!H", frames[0], field)[0]
     print("begins", flush=True)
-    begun, sent, turn, rate = time.monotonic(), 0, 0, flag("rate", None)
-    batch = BATCH if rate is None else max(1, rate // 200)
+    begun, sent, turn = time.monotonic(), 0, 0
     while time.monotonic() < begun + float(seconds):
         if source is None:
             ready.put(field, 1024 + turn % 60000)
             ready.put(tcp + 18, 0xFFFF - turn % 60000)
-        for start in range(0, count - batch + 1, batch):
-            if rate is not None:
-                time.sleep(max(0, begun + sent / rate - time.monotonic()))
-            sent += out.send(ready.messages, start, batch)
+        for start in range(0, count, batch):
+            while rate and sent > (time.monotonic() - begun) * float(rate):
+                time.sleep(0.001)
+            sent += out.send(ready.messages, start, min(batch, count - start))
             if time.monotonic() >= begun + float(seconds):
                 break
         turn += 1
@@ -333,7 +331,7 @@ def flow(words, mptcp, down):
 def main():
     command, words = sys.argv[1], [word for word in sys.argv[2:] if not word.startswith("--")]
     if command == "send":
-        send(*words)
+        send(*words, **dict(word[2:].split("=") for word in sys.argv[2:] if word.startswith("--")))
     elif command == "handshake":
         handshake(*words)
     elif command == "serve":

@@ -141,7 +141,7 @@ def main():
     commands = open(arguments[0], encoding="ascii")
     if arguments[1] == "listen":
         sock.bind((source or ("::" if family == socket.AF_INET6 else "0.0.0.0"), int(arguments[2])))
-        sock.listen(8)
+        sock.listen(128)
         say("listening")
         connection, _ = sock.accept()
     else:

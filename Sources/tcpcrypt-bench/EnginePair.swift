@@ -72,15 +72,26 @@ final class EnginePair {
         let server: Endpoint
         /// Those of MPTCP, where it is one.
         var keys: (client: [UInt8], server: [UInt8])?
+        /// The server's, where this is a subflow that joins.
+        var token: [UInt8]?
         var sent = 0
 
         var options: (syn: [UInt8], synACK: [UInt8], ack: [UInt8], later: [UInt8]) {
+            if let token {
+                return (
+                    [30, 12, 0x10, 1] + token + EnginePair.joinRandom,
+                    [30, 16, 0x10, 0] + [UInt8](repeating: 1, count: 8) + EnginePair.joinRandom,
+                    [30, 24, 0x10, 0] + [UInt8](repeating: 1, count: 20), Self.dataACK
+                )
+            }
             guard let keys else { return ([], [], [], []) }
             return (
                 [30, 4, 1, 1], [30, 12, 1, 1] + keys.server, [30, 20, 1, 1] + keys.client + keys.server,
-                [30, 8, 0x20, 1, 0, 0, 0, 1]
+                Self.dataACK
             )
         }
+
+        private static let dataACK: [UInt8] = [30, 8, 0x20, 1, 0, 0, 0, 1]
     }
 
     /// What a kernel sends.
@@ -105,6 +116,7 @@ final class EnginePair {
     private var current = Connection(client: Endpoint(address: address, port: 1024), server: service)
     private var opened: UInt64 = 0
 
+    private static let joinRandom: [UInt8] = [1, 2, 3, 4]
     private static let timestamps: [UInt8] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 1]
     static let synOptions: [UInt8] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 10]
     static let clientISN: UInt32 = 1000
@@ -126,12 +138,25 @@ final class EnginePair {
 
     // MARK: - Connections
 
-    /// Opens a connection from the next port.
-    func connect() throws -> Cost {
+    /// Opens a connection from the next port: of MPTCP where it has keys, and a subflow that joins where it has a token.
+    func connect(keys: (client: [UInt8], server: [UInt8])? = nil, token: [UInt8]? = nil) throws -> Cost {
         let port = current.client.port
         let next = Endpoint(address: Self.address, port: port == .max ? 1024 : port + 1)
-        current = Connection(client: next, server: Self.service)
+        current = Connection(client: next, server: Self.service, keys: keys, token: token)
         return try connect(current)
+    }
+
+    /// Microseconds that the server's engine takes to refuse a join of the connection with that token, of whose secrets it knows none.
+    func refuse(token: [UInt8], proof: [UInt8]) throws -> Double {
+        let refused = server.engine.counters.joinsRefused
+        current = Connection(
+            client: Endpoint(address: Self.address, port: current.client.port &+ 1), server: Self.service, token: token)
+        let segment = Segment(
+            sequence: Self.clientISN, flags: .syn, options: [2, 4, 5, 180] + current.options.syn + proof)
+        let before = server.seconds
+        _ = server.handle(bytes(segment, current, from: client), .inbound, isGSO: false, now)
+        guard server.engine.counters.joinsRefused == refused + 1 else { throw BenchError.failed("no join was refused") }
+        return (server.seconds - before) * 1e6
     }
 
     func connect(_ connection: Connection) throws -> Cost {
@@ -153,7 +178,7 @@ final class EnginePair {
                     options: Self.timestamps + options.ack))
             let counters = client.engine.counters
             opened += 1
-            let isEncrypted = counters.freshHandshakes + counters.resumptions == opened
+            let isEncrypted = counters.freshHandshakes + counters.resumptions + counters.joins == opened
             guard isEncrypted else { throw BenchError.failed("the engines did not encrypt") }
         }
     }

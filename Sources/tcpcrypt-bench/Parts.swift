@@ -22,6 +22,15 @@ extension TableSpecification {
             part("X25519 key pair", keyPair), part("X25519 agreement", agreement),
             part("connection with fresh keys, both engines") { try connections(resumption: false) },
             part("connection resumed, both engines") { try connections(resumption: true) },
+            part("MPTCP connection resumed, both engines") {
+                try multipath { pair, _ in try pair.connect(keys: (bytes(8), bytes(8))).both }
+            },
+            part("join, both engines") { try multipath { try $0.connect(token: token(of: $1.server)).both } },
+            part("join refused, unknown token") {
+                try multipath { pair, _ in try pair.refuse(token: bytes(4), proof: []) }
+            },
+            part("join refused, known token, made-up proof") { try madeUpProof(again: true) },
+            part("the first of these for a connection") { try madeUpProof(again: false) },
         ])
 
     private static let superPacket = 64_260
@@ -56,6 +65,33 @@ extension TableSpecification {
         let pair = EnginePair(resumption: resumption)
         _ = try pair.connect()
         return try (0..<300).map { _ in try pair.connect().both }.median ?? .nan
+    }
+
+    private static func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: 0...255) } }
+
+    /// The MPTCP token of a key's owner.
+    private static func token(of key: [UInt8]) -> [UInt8] { Array(OpenSSLProvider().sha256(key.span).prefix(4)) }
+
+    /// What `cost` says, each time beside a new MPTCP connection with these keys.
+    private static func multipath(
+        _ cost: (EnginePair, (client: [UInt8], server: [UInt8])) throws -> Double
+    ) throws -> Double {
+        let pair = EnginePair(resumption: true)
+        _ = try pair.connect()
+        return try (0..<300).map { _ in
+            let keys = (client: bytes(8), server: bytes(8))
+            _ = try pair.connect(keys: keys)
+            return try cost(pair, keys)
+        }.median ?? .nan
+    }
+
+    /// The first one has the acceptor derive all names that it looks ahead to.
+    private static func madeUpProof(again: Bool) throws -> Double {
+        try multipath { pair, keys in
+            let refuse = { try pair.refuse(token: token(of: keys.server), proof: [69, 19, 0xa3] + bytes(16)) }
+            let first = try refuse()
+            return again ? try refuse() : first
+        }
     }
 
     @Sendable private static func copy() -> Double {
