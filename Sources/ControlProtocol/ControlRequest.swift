@@ -10,6 +10,9 @@ public enum ControlRequest: ControlMessage {
     case rekey
     case counters
 
+    /// Bytes of text, more than any address or prefix has.
+    private static let longestPeer = 64
+
     /// What is asked, without the particulars.
     public enum Verb: String, CaseIterable, Sendable {
         case status
@@ -44,7 +47,12 @@ public enum ControlRequest: ControlMessage {
         case .status: self = .status
         case .connections: self = .connections
         case .sessions: self = .sessions
-        case .flushSessions: self = .flushSessions(peer: try reader.optionalString("peer"))
+        case .flushSessions:
+            let peer = try reader.optionalString("peer")
+            guard peer.map({ $0.utf8.count <= Self.longestPeer }) ?? true else {
+                throw .shape(key: "peer", expected: "an address or a prefix")
+            }
+            self = .flushSessions(peer: peer)
         case .rekey: self = .rekey
         case .counters: self = .counters
         }

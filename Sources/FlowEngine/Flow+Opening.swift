@@ -271,6 +271,7 @@ extension Flow {
             return nil
         case .success(.resumed(let peerNonce, _)):
             guard let proposal = opening.proposal else { return .badResumption }
+            if isJoin { proposal.chain.noteAnswer(to: proposal.entry) }
             var nonce =
                 proposal.chain.role == .a ? proposal.nonce + peerNonce : peerNonce + proposal.nonce
             if isJoin {

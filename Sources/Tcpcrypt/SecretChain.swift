@@ -29,6 +29,9 @@ public final class SecretChain {
     private let keepsNamed: Bool
     /// The lowest index nobody has named.
     private var cursor: Link
+    /// Follows the last index proposed here that the peer has answered: from there on it recognises so many, whatever got lost.
+    private var unanswered: Link
+    private var repetitions = 0
     /// Below the cursor: named by the peer, or skipped, and not spent.
     private var pending: [Int: Secret] = [:]
     /// Those of them that the peer named.
@@ -62,6 +65,7 @@ public final class SecretChain {
         self.keepsNamed = keepsNamed
         self.crypto = crypto
         cursor = Link(index: index + 1, secret: crypto.nextSecret(after: secret))
+        unanswered = cursor
         oldestPending = index + 1
     }
 
@@ -69,13 +73,31 @@ public final class SecretChain {
     public var nextIndex: Int { cursor.index }
     public var isExhausted: Bool { cursor.index > limit }
 
-    /// The active opener's next secret; nil at the limit. It is used up by this call, whatever becomes of it.
+    /// The active opener's next secret; nil at the limit. It is used up by this call, whatever becomes of it, but in a join chain of which the
+    /// peer has not answered as many proposals as it looks ahead: there they come again in turn, each with a nonce of its own.
     public func propose() -> ChainEntry? {
         guard !isExhausted else { return nil }
+        guard keepsNamed || cursor.index - unanswered.index < lookAhead else { return proposeAgain() }
         let entry = entry(cursor.index, cursor.secret)
         advance()
         table[peerHalf(entry.id)] = nil
         return entry
+    }
+
+    /// No keys were made of these here, for that takes an answer; where one did arrive, the peer holds it until a frame proves it.
+    private func proposeAgain() -> ChainEntry {
+        var link = unanswered
+        for _ in 0..<repetitions % lookAhead {
+            link = Link(index: link.index + 1, secret: crypto.nextSecret(after: link.secret))
+        }
+        repetitions += 1
+        return entry(link.index, link.secret)
+    }
+
+    /// The peer has answered a proposal, and has come as far.
+    public func noteAnswer(to entry: ChainEntry) {
+        guard entry.index >= unanswered.index else { return }
+        unanswered = Link(index: entry.index + 1, secret: crypto.nextSecret(after: entry.secret))
     }
 
     /// The secret a peer names, if it may still be accepted: one dictionary lookup where it may not.

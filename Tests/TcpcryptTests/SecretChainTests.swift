@@ -122,13 +122,33 @@ import Testing
         let (a, b) = try joinChains(lookAhead: 16)
         var halves: [HalfID] = []
         for _ in 0..<1_000 {
-            let half = named(try #require(a.propose()), by: .a)
+            let entry = try #require(a.propose())
+            let half = named(entry, by: .a)
+            a.noteAnswer(to: entry)
             halves.append(half)
             #expect(b.find(half) != nil)
         }
         #expect(b.acceptableHalves.count == 128 + 16)
         #expect(b.find(halves[0]) == nil && !b.spend(1) && !b.spend(872))
         #expect(b.spend(873) && b.spend(1_000))
+    }
+
+    /// Whoever filters the SYNs of joins cannot bring the two ends so far apart that they never find each other again.
+    @Test func filteredJoinsDoNotLoseThePeer() throws {
+        let (a, b) = try joinChains(lookAhead: 16)
+        for round in 0..<3 {
+            var lost: [Int] = []
+            for _ in 0..<100 { lost.append(try #require(a.propose()).index) }
+            #expect(Set(lost) == Set(17 * round + 1...17 * round + 16))
+            let entry = try #require(a.propose())
+            let found = try #require(b.find(named(entry, by: .a)))
+            #expect(found.index == entry.index && found.secret.matches(entry.secret) && b.spend(found.index))
+            a.noteAnswer(to: entry)
+            // The next goes beyond all that was named.
+            let next = try #require(a.propose())
+            #expect(next.index == 17 * round + 17 && b.find(named(next, by: .a)) != nil && b.spend(next.index))
+            a.noteAnswer(to: next)
+        }
     }
 
     /// A session that was promised to a connection stays; beyond a limit no more are promised.
@@ -169,7 +189,11 @@ import Testing
             join(.a, 1, 3),
         ]
         for chain in chains {
-            for _ in 0..<5 { seen.insert(try #require(chain.propose()).id) }
+            for _ in 0..<5 {
+                let entry = try #require(chain.propose())
+                seen.insert(entry.id)
+                chain.noteAnswer(to: entry)
+            }
         }
         #expect(seen.count == 25)
     }
