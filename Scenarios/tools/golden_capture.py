@@ -2,7 +2,7 @@
 (Tests/TcpcryptTests/Vectors) describe, as a capture with its key log, and what a dissector has to say of them.
 
 Every TEP and AEAD, resumed connections and joins opened by A and by B, three generations, urgent data, FINp; some frames lie beyond 8 GB of
-the stream, and they are cut into segments of 50 bytes. ROWS are those of `tshark -T fields` with the arguments that `golden_capture.py fields`
+the stream. ROWS are those of `tshark -T fields` with the arguments that `golden_capture.py fields`
 prints.
 """
 import glob
@@ -49,27 +49,15 @@ def packet(source, destination, sequence, flags, option, data):
 
 
 def segments(source, destination, isn, frames):
-    """One role's stream. Jumps of less than 2 GB bring it to where frames are that others do not precede."""
+    """One role's stream, a segment for each frame: Wireshark takes pieces of one for a repetition where those 8 GB before had the same sequence
+    numbers. Jumps of less than 2 GB bring it to where frames are that others do not precede."""
     position = 0
-    for run in runs(frames):
-        start = run[0]["offset"]
+    for frame in frames:
+        start, data = frame["offset"], bytes.fromhex(frame["frame"])
         for offset in range((position // 2**30 + 1) * 2**30, start, 2**30):
             yield packet(source, destination, isn + 1 + offset, ACK, b"", b"\xff\xff\xff")
-        text = b"".join(bytes.fromhex(frame["frame"]) for frame in run)
-        for at in range(0, len(text), 50):
-            yield packet(source, destination, isn + 1 + start + at, ACK | PSH, b"", text[at:at + 50])
-        position = start + len(text)
-
-
-def runs(frames):
-    """Frames that follow each other without a gap."""
-    run = []
-    for frame in frames:
-        if run and run[-1]["offset"] + len(run[-1]["frame"]) // 2 != frame["offset"]:
-            yield run
-            run = []
-        run.append(frame)
-    yield run
+        yield packet(source, destination, isn + 1 + start, ACK | PSH, b"", data)
+        position = start + len(data)
 
 
 def make(folder, capture, keylog):
