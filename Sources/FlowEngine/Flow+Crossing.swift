@@ -3,6 +3,8 @@ import Tcpcrypt
 
 /// A simultaneous open (RFC 9293 section 3.5) once the peer's SYN has come while ours awaits its answer.
 struct Crossing {
+    /// The whole ENO option of our SYN.
+    let option: [UInt8]
     let initial: SequenceNumber
     let tep: TEP
     let transcript: [UInt8]
@@ -31,7 +33,7 @@ extension Flow {
         switch negotiateCrossing(options) {
         case .success(.fresh(let tep, let transcript)):
             crossing = Crossing(
-                initial: arrival.packet.sequence, tep: tep, transcript: transcript, remoteOffer: remoteOffer,
+                option: opening?.option ?? [], initial: arrival.packet.sequence, tep: tep, transcript: transcript, remoteOffer: remoteOffer,
                 window: Int(arrival.packet.window))
             return deliverSYN(bytes, options, arrival, &output)
         case .success(.resumed): break
@@ -59,7 +61,8 @@ extension Flow {
         case .plain, .observing:
             output.actions.append(.accept(arrival.metadata.id, .undecided))
         case .keyExchange, .encrypted:
-            // As a packet of our own: see ``sendSYNACK(_:_:_:)``.
+            // The peer's SYN-ACK was faster. As a packet of our own: see ``sendSYNACK(_:_:_:)``.
+            if let crossing { options.append(crossing.option.span) }
             inject(rewrite(arrival.packet, options: options, template: bytes, &output), &output)
             drop(arrival.metadata.id, &output)
         case .opening where crossing != nil && arrival.packet.acknowledgment == inOrigin.sequence(at: 0):
