@@ -33,7 +33,8 @@ extension Flow {
         switch negotiateCrossing(options) {
         case .success(.fresh(let tep, let transcript)):
             crossing = Crossing(
-                option: opening?.option ?? [], initial: arrival.packet.sequence, tep: tep, transcript: transcript, remoteOffer: remoteOffer,
+                option: opening?.option ?? [], initial: arrival.packet.sequence, tep: tep, transcript: transcript,
+                remoteOffer: remoteOffer,
                 window: Int(arrival.packet.window))
             return deliverSYN(bytes, options, arrival, &output)
         case .success(.resumed): break
