@@ -74,7 +74,6 @@ class Row:
         self.word, self.asked, self.where, self.shown = (cell.strip() for cell in cells)
         self.files = re.findall(r"`([^`]+)`", self.where)
         self.tests = re.findall(r"`([^`]+)`", self.shown)
-        self.is_pending = self.where.startswith("PENDING-")
         self.is_excused = self.where.startswith(EXCUSES)
 
 
@@ -175,7 +174,7 @@ def main():
     tests = swift_tests()
     passed, failed = passed_tests(options.ran)
     for row in rows:
-        if not (row.is_pending or row.is_excused) and not (row.tests and (row.files or row.where == "the rows below")):
+        if not row.is_excused and not (row.tests and (row.files or row.where == "the rows below")):
             complain(f"{row.place}: neither an excuse nor a place and a test")
         for citation in row.files:
             check_file(row, citation, index)
@@ -194,10 +193,10 @@ def main():
 
     for problem in problems:
         print("conformance:", problem)
-    counts = {name: sum(row.where.startswith(name) for row in rows) for name in (*EXCUSES, "PENDING-")}
+    counts = {name: sum(row.where.startswith(name) for row in rows) for name in EXCUSES}
     cited = {citation for row in rows for citation in row.tests}
     print(f"conformance: {len(rows)} rows, {len(rows) - sum(counts.values())} met, "
-          + ", ".join(f"{count} {name.rstrip('-').lower()}" for name, count in counts.items())
+          + ", ".join(f"{count} {name}" for name, count in counts.items())
           + f"; {len(cited)} tests and assertions are named" + (", which ran" if options.ran and not problems else ""))
     return 1 if problems else 0
 

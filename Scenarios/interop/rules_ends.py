@@ -138,13 +138,8 @@ def close_both(lab):
 
 # MARK: urgent data
 
-@alternately("URGp: the application finds the urgent byte where it is, also without URG in the header", "RFC 8548, 3.7")
-def urgent(lab, active):
-    peer, application, channel = pair(lab, active)
-    application.sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 0)
-    application.reading = False
-    # The sum of the offsets is the index of the last byte of urgent data: here that of "!".
-    peer.tcp.write(channel.frame(b"before!after", urgent=6))
+def finds_urgent(lab, application, byte):
+    """The application gets it out of band."""
     received = []
 
     def out_of_band():
@@ -155,7 +150,17 @@ def urgent(lab, active):
         return received
 
     lab.until(out_of_band, "urgent data arrives")
-    expect(received == [b"!"], f"{received} is urgent, not '!'")
+    expect(received == [byte], f"{received} is urgent, not {byte}")
+
+
+@alternately("URGp: the application finds the urgent byte where it is, also without URG in the header", "RFC 8548, 3.7")
+def urgent(lab, active):
+    peer, application, channel = pair(lab, active)
+    application.sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 0)
+    application.reading = False
+    # The sum of the offsets is the index of the last byte of urgent data: here that of "!".
+    peer.tcp.write(channel.frame(b"before!after", urgent=6))
+    finds_urgent(lab, application, b"!")
     application.reading = True
     arrives(lab, application, b"beforeafter")
     lab.exchange(peer, application)
@@ -167,18 +172,8 @@ def urgent_ahead(lab):
     application.reading = False
     peer.tcp.write(channel.frame(b"in this ", urgent=17))
     peer.tcp.write(channel.frame(b"or a later!one"))
-    received = []
-
-    def out_of_band():
-        try:
-            received.append(application.sock.recv(1, socket.MSG_OOB))
-        except OSError:
-            pass
-        return received
-
     # "in this " and "or a later" are 18 bytes: the last byte of urgent data is the "r".
-    lab.until(out_of_band, "urgent data arrives")
-    expect(received == [b"r"], f"{received} is urgent, not 'r'")
+    finds_urgent(lab, application, b"r")
     application.reading = True
     arrives(lab, application, b"in this or a late!one")
     lab.exchange(peer, application)

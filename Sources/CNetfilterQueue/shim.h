@@ -1,5 +1,6 @@
 #pragma once
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <libmnl/libmnl.h>

@@ -86,8 +86,7 @@ extension Flow {
         _ crossing: Crossing, _ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output
     ) {
         let packet = arrival.packet
-        guard crossing.isAnswered, packet.flags.contains(.ack), !packet.flags.contains(.rst),
-            packet.acknowledgment == outOrigin.sequence(at: 0)
+        guard packet.flags.contains(.ack), packet.acknowledgment == outOrigin.sequence(at: 0)
         else { return output.actions.append(.accept(arrival.metadata.id, .undecided)) }
         let isFirst = packet.sequence == inOrigin.sequence(at: 0)
         guard TCPOptions(packet, of: bytes).contains(ENO.optionKind) else {

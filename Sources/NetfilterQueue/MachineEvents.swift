@@ -14,6 +14,9 @@ public struct MachineEvents: ~Copyable {
         let what = "socket for device events"
         let opened = try Descriptor.socket(
             AF_NETLINK, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), Self.objectUevent, what)
+        try Self.passChangesOnly(opened.rawValue, what)
+        // Enough for those of a whole machine at once, as `udevadm trigger` causes them. Without the right to it the usual has to do.
+        try? opened.set(level: SOL_SOCKET, option: SocketOption.receiveBufferForce, to: 8 << 20, what)
         var address = sockaddr_nl()
         address.nl_family = sa_family_t(AF_NETLINK)
         address.nl_groups = Self.kernelGroup
@@ -23,6 +26,26 @@ public struct MachineEvents: ~Copyable {
         }
         guard result == 0 else { throw SystemCallError(what) }
         socket = opened
+    }
+
+    /// Devices that come and go are of no interest, and on a host of containers there are very many: of messages only those pass that
+    /// begin with `change@`, by their letters 0 and 6.
+    private static func passChangesOnly(_ descriptor: Int32, _ what: String) throws(SystemCallError) {
+        let (loadByte, jumpIfEqual, give) = (UInt16(0x30), UInt16(0x15), UInt16(0x06))
+        var program = [
+            sock_filter(code: loadByte, jt: 0, jf: 0, k: 0),
+            sock_filter(code: jumpIfEqual, jt: 0, jf: 3, k: UInt32(UInt8(ascii: "c"))),
+            sock_filter(code: loadByte, jt: 0, jf: 0, k: 6),
+            sock_filter(code: jumpIfEqual, jt: 0, jf: 1, k: UInt32(UInt8(ascii: "@"))),
+            sock_filter(code: give, jt: 0, jf: 0, k: .max),
+            sock_filter(code: give, jt: 0, jf: 0, k: 0),
+        ]
+        let result = unsafe program.withUnsafeMutableBufferPointer { rules in
+            var filter = unsafe sock_fprog(len: UInt16(rules.count), filter: rules.baseAddress)
+            return unsafe setsockopt(
+                descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &filter, socklen_t(MemoryLayout<sock_fprog>.size))
+        }
+        guard result == 0 else { throw SystemCallError(what) }
     }
 
     /// Takes what has come; whether the machine has another generation now. Where news were lost it may have.

@@ -16,6 +16,22 @@ import Testing
         #expect(MachineEvents.announcesGeneration(bytes.span) == isNew)
     }
 
+    /// On a host of containers devices come and go by the thousand: that is no reason to end connections.
+    @Test(.enabled(if: ScratchNamespace.isEnabled)) func devicesThatComeAndGoAreNoNews() async throws {
+        try await ScratchNamespace.run {
+            let events = try MachineEvents()
+            var poller = Poller([events.fileDescriptor])
+            try ScratchNamespace.shell(
+                "for n in $(seq 400); do ip link add va type veth peer name vb && ip link delete va || exit 1; done")
+            poller.wait(nanoseconds: 0)
+            #expect(!poller.isReady(0) && !events.isNewGeneration())
+            // A device that changes is heard, and is not the one that matters.
+            try ScratchNamespace.shell("echo change > /sys/devices/system/cpu/cpu0/uevent")
+            poller.wait(nanoseconds: 1_000_000_000)
+            #expect(poller.isReady(0) && !events.isNewGeneration())
+        }
+    }
+
     /// A file laid out as the page of the clock device.
     private func withClock(_ length: Int, _ magic: UInt32, _ body: (String, (UInt64) -> Void) -> Void) {
         var path = Array("/tmp/machine-clock-XXXXXX".utf8CString)
