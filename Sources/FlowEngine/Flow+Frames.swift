@@ -105,6 +105,7 @@ extension Flow {
         host.counters.framesOpened += 1
         receive.failures.clear()
         receive.unsignedFINs.clear()
+        if protectsSignals { take(frame, k: k..<k + frame.dataLength) }
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)
         return frame

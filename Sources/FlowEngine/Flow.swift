@@ -22,6 +22,7 @@ struct HeldOutbound {
     let metadata: PacketMetadata
 
     var load: HeldLoad { HeldLoad(packets: 1, bytes: bytes.count) }
+    var isPureAck: Bool { packet.payload.isEmpty && !packet.flags.contains(.fin) }
 }
 
 /// One TCP connection between the local kernel and the wire.
@@ -104,6 +105,8 @@ final class Flow {
     /// The token in the SYN from the wire that was judged.
     var joinToken: UInt32?
     var offersCapable = false
+    /// What travels in frames of MPTCP's signalling.
+    var signalling = Signalling()
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
     /// The kernel speaks without MPTCP, and so has fallen back to TCP.
