@@ -100,8 +100,9 @@ extension Flow {
     /// What every packet from the wire may have made due.
     private func settle(_ now: Instant, _ output: inout Output) {
         guard phase == .encrypted || phase == .keyExchange else { return }
-        if protectsSignals {
+        if signsResets {
             handSignals(now, &output)
+            guard !isReset else { return }
             tellAcknowledgment(now, &output)
         }
         if !send.backlog.isEmpty { flushBacklog(now, &output) }

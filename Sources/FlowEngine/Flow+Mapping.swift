@@ -8,6 +8,12 @@ extension Flow {
     /// - Parameter k: the place of its data in K.
     func take(_ frame: OpenedFrame, k: Range<Int>) {
         var mapping = TCPOptions()
+        guard mptcp != nil else {
+            frame.signals.forEach(of: TCPOptionKind.mptcp) { option in
+                if option.isResetSignal { signalling.arrived.append(TCPOptions(parsing: option)) }
+            }
+            return
+        }
         frame.signals.forEach(of: TCPOptionKind.mptcp) { option in
             switch MPTCPOption(option, isSYN: false) {
             case .dss:
@@ -23,9 +29,7 @@ extension Flow {
             case nil:
                 break
             default:
-                var signal = TCPOptions()
-                signal.append(option)
-                signalling.arrived.append(signal)
+                signalling.arrived.append(TCPOptions(parsing: option))
             }
         }
         if !k.isEmpty { receive.append(mapping: mapping, of: k) }
@@ -101,7 +105,15 @@ extension Flow {
     /// Hands the kernel what frames brought besides data, each in a segment of its own.
     func handSignals(_ now: Instant, _ output: inout Output) {
         guard !signalling.arrived.isEmpty, phase == .encrypted, !awaitsProof, !isReset else { return }
-        for signal in signalling.arrived {
+        let arrived = signalling.arrived
+        signalling.arrived = []
+        if arrived.contains(where: { $0.span.isResetSignal }) {
+            // MP_TCPRST comes last: a reset without the others would be obeyed before they are read.
+            var options = TCPOptions()
+            if mptcp != nil { for signal in arrived where signal.span.isResetSignal { options.append(signal.span) } }
+            return resetKernel(options, now, &output)
+        }
+        for signal in arrived {
             var options = signal
             appendTimestamps(to: &options)
             let fields = TCPHeader(
@@ -112,7 +124,6 @@ extension Flow {
             else { continue }
             output.actions.append(.injectLocal(range))
         }
-        signalling.arrived = []
     }
 }
 
