@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A second implementation of tcpcrypt's key schedule, frames and join chains, for the golden vectors.
 
-Written from RFC 8547, RFC 8548 and the article JoinChains, not from the Swift code; needs `cryptography` (Debian's
+Written from RFC 8547, RFC 8548 and the articles JoinChains and ProtectedSignalling, not from the Swift code; needs `cryptography` (Debian's
 python3-cryptography or PyPI's). The article GoldenVectors says what the files hold.
 
     verify-vectors.py            recompute every vector from its inputs; exit 1 on any difference
@@ -21,10 +21,13 @@ VECTORS = pathlib.Path(__file__).parent.parent / "Tests" / "TcpcryptTests" / "Ve
 NEXTK, SESSID, REKEY, KEY_A, KEY_B, RESUME, JOIN = 1, 2, 3, 4, 5, 6, 0x10
 # The frame of a stream that stands where the offset no longer fits 32 bits; what would come before is left out.
 FAR_FRAME = 4
-TEPS = {0x21: "P256", 0x22: "P521", 0x23: "Curve25519", 0x24: "Curve448"}
+# The one whose frames carry MPTCP's signalling.
+SIGNALLING = 0x20
+TEPS = {0x20: "Curve25519MPTCP", 0x21: "P256", 0x22: "P521", 0x23: "Curve25519", 0x24: "Curve448"}
 AEADS = {0x0001: (16, AESGCM), 0x0002: (32, AESGCM), 0x0010: (32, ChaCha20Poly1305)}
 NIST = {0x21: (ec.SECP256R1(), 32, 0xFF), 0x22: (ec.SECP521R1(), 66, 0x01)}
 MONTGOMERY = {
+    0x20: (x25519.X25519PrivateKey, x25519.X25519PublicKey),
     0x23: (x25519.X25519PrivateKey, x25519.X25519PublicKey),
     0x24: (x448.X448PrivateKey, x448.X448PublicKey),
 }
@@ -115,16 +118,18 @@ class Session:
                 "keyB": key_b.hex(), "randomizerB": nonce_b.hex()})
         return result
 
-    def frame(self, sender, generation, rekey, offset, data, urgent, fin):
+    def frame(self, sender, generation, rekey, offset, data, urgent, fin, signals=b""):
         key, randomizer = self.traffic(sender, generation)
         nonce = bytes(x ^ y for x, y in zip(randomizer, be(offset, 12)))
         flags = (1 if fin else 0) | (2 if urgent is not None else 0)
-        plain = bytes([flags]) + (be(urgent, 2) if urgent is not None else b"") + data
-        control = bytes([1 if rekey else 0]) + be(len(plain) + 16, 2)
+        plain = bytes([flags]) + signals + (be(urgent, 2) if urgent is not None else b"") + data
+        control = bytes([len(signals) << 1 | (1 if rekey else 0)]) + be(len(plain) + 16, 2)
         return control + AEADS[self.aead][1](key).encrypt(nonce, plain, control)
 
     def frames(self, seed, begins):
-        """A stream in each direction: plain, urgent, empty with rekey, data after it, another rekey far on, last."""
+        """A stream in each direction: plain, urgent, empty with rekey, data after it, another rekey far on, last.
+
+        Where the TEP has signals: none, a mapping, several options, 40 bytes, a mapping with urgent data and rekey, with FINp."""
         shapes = [(40, None, 0, 0), (5, 3, 0, 0), (0, None, 1, 0), (100, None, 0, 0), (17, 16, 1, 0), (1, None, 0, 1)]
         result = []
         for sender in "AB":
@@ -134,10 +139,12 @@ class Session:
                 if index == FAR_FRAME:
                     offset = (1 << 33) + 77
                 data = stream(f"{seed} {sender} {index}", count)
-                frame = self.frame(sender, generation, rekey, offset, data, urgent, fin)
+                carried = signals(f"{seed} {sender} {index} signals", count)[index] if self.tep == SIGNALLING else b""
+                frame = self.frame(sender, generation, rekey, offset, data, urgent, fin, carried)
                 result.append({
                     "sender": sender, "generation": generation, "rekey": bool(rekey), "offset": offset,
-                    "data": data.hex(), "urgent": urgent, "fin": bool(fin), "frame": frame.hex()})
+                    "data": data.hex(), "urgent": urgent, "fin": bool(fin),
+                    **({"signals": carried.hex()} if self.tep == SIGNALLING else {}), "frame": frame.hex()})
                 offset += len(frame)
         return result
 
@@ -147,6 +154,29 @@ def stream(label, count):
     while len(output) < count:
         output += hashlib.sha256(f"{label} {len(output)}".encode()).digest()
     return output[:count]
+
+
+def dss(ack, mapping, length, fin=False, checksum=b""):
+    """RFC 8684 section 3.3, with 64-bit numbers; `mapping` is DSN and subflow sequence number."""
+    flags = (0x10 if fin else 0) | (0x0C if mapping else 0) | (0x03 if ack else 0)
+    body = ack + (mapping + be(length, 2) + checksum if mapping else b"")
+    return bytes([30, 4 + len(body), 0x20, flags]) + body
+
+
+def signals(label, count):
+    """What the frames of one stream carry, by their place in it; `count` is the length of the data that a mapping is of."""
+    numbers = stream(label, 32)
+    ack, mapping, address = numbers[:8], numbers[8:20], numbers[20:24]
+    remove_address, priority = bytes([30, 4, 0x40, 7]), bytes([30, 3, 0x51])
+    echo = bytes([30, 8, 0x31, 7]) + address
+    return [
+        b"",
+        dss(b"", mapping, count),
+        dss(ack, b"", 0) + echo + remove_address + priority,
+        dss(ack, mapping, count, checksum=numbers[24:26]) + echo + remove_address,
+        dss(ack, mapping, count),
+        dss(b"", mapping, count + 1, fin=True),
+    ]
 
 
 def chain(first, count):
@@ -178,12 +208,14 @@ def resumption(tep, aead, entry, opener_role, nonce_a, nonce_b, extra, seed):
 
 def vector(tep, aead):
     seed = f"tcpcrypt {tep:#x} {aead:#x}"
-    size = {0x21: 32, 0x22: 66, 0x23: 32, 0x24: 56}[tep]
+    size = {0x20: 32, 0x21: 32, 0x22: 66, 0x23: 32, 0x24: 56}[tep]
     offered = [a for a in AEADS if a != aead] + [aead]
     private = {side: stream(f"{seed} private {side}", size) for side in "AB"}
     nonce = {side: stream(f"{seed} nonce {side}", 32) for side in "AB"}
     public = {side: public_key(tep, private[side]) for side in "AB"}
-    syn, syn_ack = eno(bytes([0x23, tep]) if tep != 0x23 else bytes([tep])), eno(bytes([1, tep]))
+    # Two TEPs in each but the one: 0x20 stands in front of what it falls back to.
+    syn = eno({0x20: bytes([0x20, 0x23]), 0x23: bytes([0x23])}.get(tep, bytes([0x23, tep])))
+    syn_ack = eno(bytes([1, tep]))
     first = init1(offered, nonce["A"], public["A"])
     second = init2(aead, nonce["B"], public["B"])
     es = shared_secret(tep, private["A"], public["B"])

@@ -14,6 +14,9 @@ import Testing
             #expect(golden.resumptions.map(\.openerRole) == ["A", "B"] && golden.joins.map(\.opener) == ["A", "B"])
             for frames in [golden.frames] + golden.resumptions.map(\.frames) + golden.joins.map(\.connection.frames) {
                 #expect(Set(frames.map { "\($0.sender)\($0.generation)" }).count == 6)
+                let lengths = Set(frames.compactMap { $0.signals?.hex.count })
+                #expect(lengths.isEmpty != TEP(rawValue: golden.tep)?.protectsSignals)
+                #expect(lengths.isEmpty || lengths.isSuperset(of: [0, 40]))
             }
         }
     }
@@ -61,13 +64,16 @@ import Testing
             var sealer = frame.sender == "A" ? fromA : fromB
             var opener = frame.sender == "A" ? toB : toA
             let sealed = sealer.frame(
-                frame.data.hex, urgent: frame.urgent, fin: frame.fin, rekey: frame.rekey, offset: frame.offset)
+                frame.data.hex, urgent: frame.urgent, fin: frame.fin, rekey: frame.rekey,
+                signals: frame.signals?.hex ?? [], offset: frame.offset)
             #expect(sealed == bytes)
             let opened = opener.data(bytes, offset: frame.offset)
             let result = try #require(opened)
             #expect(result.data == frame.data.hex)
             #expect(result.opened.urgent == frame.urgent)
             #expect(result.opened.fin == frame.fin)
+            #expect(result.opened.signalBytes == frame.signals?.hex ?? [])
+            #expect(result.opened.lead + result.data.count + 16 == bytes.count)
             #expect(result.opened.rekey == frame.rekey)
             #expect(sealer.generation == frame.generation && opener.generation == frame.generation)
             if frame.sender == "A" { (fromA, toB) = (sealer, opener) } else { (fromB, toA) = (sealer, opener) }

@@ -26,6 +26,8 @@ struct GoldenSession: Decodable, Sendable, CustomTestStringConvertible {
         let data: String
         let urgent: UInt16?
         let fin: Bool
+        /// Where the TEP has such.
+        let signals: String?
         let frame: String
     }
 
@@ -71,7 +73,9 @@ struct GoldenSession: Decodable, Sendable, CustomTestStringConvertible {
 
     var testDescription: String { "TEP \(tep), AEAD \(aead)" }
 
-    static let all: [GoldenSession] = ["P256", "P521", "Curve25519", "Curve448"].flatMap { name in
+    static let all: [GoldenSession] = [
+        "P256", "P521", "Curve25519", "Curve448", "Curve25519MPTCP",
+    ].flatMap { name in
         guard let url = Bundle.module.url(forResource: name, withExtension: "json", subdirectory: "Vectors"),
             let data = try? Data(contentsOf: url),
             let sessions = try? JSONDecoder().decode([GoldenSession].self, from: data)

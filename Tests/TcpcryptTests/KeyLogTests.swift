@@ -30,13 +30,18 @@ final class RecordedKeyLog: KeyLog {
         return Array(words.dropFirst())
     }
 
-    /// Whoever has mk[0] of the line opens all recorded frames, those of later generations too.
-    private func expectReads(_ frames: [GoldenSession.GoldenFrame], master: String, _ aead: AEADAlgorithm) throws {
+    /// Whoever has mk[0] of the line opens all recorded frames, those of later generations too. Whether they have signals says the
+    /// TEP in the session ID.
+    private func expectReads(
+        _ frames: [GoldenSession.GoldenFrame], master: String, sessionID: String, _ aead: AEADAlgorithm
+    ) throws {
+        let tep = try #require(sessionID.hex.first.flatMap { TEP(rawValue: $0 & 0x7f) })
         for sender in Role.allCases {
             var opener = FrameOpener(
                 TrafficKey(
                     master: Secret(copying: master.hex.span), generation: 0, sender: sender, algorithm: aead,
-                    crypto: provider))
+                    crypto: provider),
+                readsSignals: tep.protectsSignals)
             let theirs = frames.filter { $0.sender == sender.rawValue }
             #expect(theirs.contains { $0.generation > 0 })
             for frame in theirs {
@@ -53,7 +58,7 @@ final class RecordedKeyLog: KeyLog {
             #expect(fields[0].hex == golden.nonceA.hex && fields[1].hex == golden.nonceB.hex)
             #expect(UInt16(fields[2], radix: 16) == golden.aead && fields[2].count == 4)
             #expect(fields[4].hex == golden.sessionID.hex)
-            try expectReads(golden.frames, master: fields[3], end.aead)
+            try expectReads(golden.frames, master: fields[3], sessionID: fields[4], end.aead)
         }
     }
 
@@ -86,7 +91,7 @@ final class RecordedKeyLog: KeyLog {
         let fields = try fields(end, "TCPCRYPT_RESUMED")
         #expect(fields[0].hex == link.resume.hex && fields[1].hex == nonce)
         #expect(fields[4].hex == expected.sessionID.hex)
-        try expectReads(expected.frames, master: fields[3], end.aead)
+        try expectReads(expected.frames, master: fields[3], sessionID: fields[4], end.aead)
     }
 
     @Test func anEmptySessionNonceIsADash() throws {

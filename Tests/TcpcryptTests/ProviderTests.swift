@@ -46,7 +46,7 @@ import Testing
         for length in 0..<good.count { #expect(pair.agree(Array(good[0..<length])) == nil) }
         #expect(pair.agree(good + [0]) == nil)
         #expect(pair.agree([UInt8](repeating: 0, count: good.count)) == nil)
-        if tep == .curve25519 || tep == .curve448 {
+        if [.curve25519, .curve25519MPTCP, .curve448].contains(tep) {
             let one = [1] + [UInt8](repeating: 0, count: good.count - 1)
             #expect(pair.agree(one) == nil)
         } else {

@@ -85,14 +85,16 @@ struct Pair {
 extension FrameSealer {
     /// A whole frame, or nil where the sealer refuses.
     mutating func frame(
-        _ data: [UInt8], urgent: UInt16? = nil, fin: Bool = false, rekey: Bool = false, offset: UInt64
+        _ data: [UInt8], urgent: UInt16? = nil, fin: Bool = false, rekey: Bool = false, signals: [UInt8] = [],
+        offset: UInt64
     ) -> [UInt8]? {
-        var frame = [UInt8](repeating: 0xee, count: Frame.length(data: data.count, urgent: urgent != nil))
+        let length = Frame.length(data: data.count, urgent: urgent != nil, signals: signals.count)
+        var frame = [UInt8](repeating: 0xee, count: length)
         var target = frame.mutableSpan
-        guard seal(data: data.span, urgent: urgent, fin: fin, rekey: rekey, offset: offset, into: &target) else {
-            return nil
-        }
-        return frame
+        let isSealed = seal(
+            data: data.span, urgent: urgent, fin: fin, rekey: rekey, signals: signals.span, offset: offset,
+            into: &target)
+        return isSealed ? frame : nil
     }
 }
 
@@ -146,6 +148,10 @@ extension Frame {
     static func control(_ bytes: [UInt8]) -> (length: Int, rekey: Bool, reserved: UInt8)? { parseControl(bytes.span) }
 }
 
+extension OpenedFrame {
+    var signalBytes: [UInt8] { signals.span.array }
+}
+
 extension HalfID {
     init?(_ bytes: [UInt8]) { self.init(bytes.span) }
 }
@@ -159,9 +165,10 @@ final class SealingEnd {
     var generation: Int { sealer.generation }
 
     func frame(
-        _ data: [UInt8], urgent: UInt16? = nil, fin: Bool = false, rekey: Bool = false, offset: UInt64
+        _ data: [UInt8], urgent: UInt16? = nil, fin: Bool = false, rekey: Bool = false, signals: [UInt8] = [],
+        offset: UInt64
     ) -> [UInt8]? {
-        sealer.frame(data, urgent: urgent, fin: fin, rekey: rekey, offset: offset)
+        sealer.frame(data, urgent: urgent, fin: fin, rekey: rekey, signals: signals, offset: offset)
     }
 }
 
