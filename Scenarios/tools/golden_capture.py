@@ -14,7 +14,9 @@ import sys
 
 FIELDS = [
     "tcp.srcport", "tcp.dstport", "tcpcrypt.frame.offset", "tcpcrypt.frame.generation", "tcpcrypt.frame.rekey", "tcpcrypt.flags",
-    "tcpcrypt.urgent", "tcpcrypt.data", "tcpcrypt.session_id",
+    "tcpcrypt.urgent", "tcpcrypt.data", "tcpcrypt.session_id", "tcpcrypt.signals", "tcpcrypt.frame.signals_length", "tcpcrypt.signal.subtype",
+    "tcpcrypt.dss.ack", "tcpcrypt.dss.dsn", "tcpcrypt.dss.ssn", "tcpcrypt.dss.length", "tcpcrypt.dss.checksum", "tcpcrypt.dss.data_fin",
+    "tcpcrypt.add_addr.ipv4", "tcpcrypt.remove_addr.id", "tcpcrypt.mp_prio.backup",
 ]
 SERVER = 47999
 SYN, ACK, PSH = 2, 16, 8
@@ -81,6 +83,39 @@ def make(folder, capture, keylog):
     open(keylog, "w").write("".join(lines))
 
 
+def signals(frames):
+    """What is to be seen of the signals (the article ProtectedSignalling): options one by one, read here by their lengths."""
+    lists = {name: [] for name in ("all", "lengths", "subtypes", "ack", "dsn", "ssn", "length", "checksum", "fin", "address", "removed", "backup")}
+    for frame in frames:
+        if "signals" not in frame:
+            continue
+        rest = bytes.fromhex(frame["signals"])
+        lists["all"] += [rest.hex()] if rest else []
+        lists["lengths"].append(str(len(rest)))
+        while rest:
+            option, rest = rest[:rest[1]], rest[rest[1]:]
+            subtype, body = option[2] >> 4, option[4:]
+            lists["subtypes"].append(str(subtype))
+            if subtype == 2:
+                lists["fin"].append(str(option[3] >> 4 & 1))
+                if option[3] & 1:
+                    lists["ack"].append(str(int.from_bytes(body[:8], "big")))
+                    body = body[8:]
+                if option[3] & 4:
+                    sequence, subflow, length = struct.unpack_from(">QIH", body)
+                    lists["dsn"].append(str(sequence))
+                    lists["ssn"].append(str(subflow))
+                    lists["length"].append(str(length))
+                    lists["checksum"] += ["0x" + body[14:].hex()] if body[14:] else []
+            elif subtype == 3:
+                lists["address"].append(".".join(map(str, body)))
+            elif subtype == 4:
+                lists["removed"].append(str(option[3]))
+            else:
+                lists["backup"].append(str(option[2] & 1))
+    return list(lists.values())
+
+
 def check(folder, rows):
     seen = {}
     for row in rows:
@@ -98,7 +133,7 @@ def check(folder, rows):
                 [str(frame["offset"]) for frame in theirs], [str(frame["generation"]) for frame in theirs],
                 [str(int(frame["rekey"])) for frame in theirs], flags,
                 [str(frame["urgent"]) for frame in theirs if frame["urgent"] is not None],
-                [frame["data"] for frame in theirs if frame["data"]], [log[-1]] * len(theirs),
+                [frame["data"] for frame in theirs if frame["data"]], [log[-1]] * len(theirs), *signals(theirs),
             ]
             if seen.get(ports) != expected:
                 sys.exit(f"connection {number}, {log[0]}, sender {role}:\n{seen.get(ports)}\n{expected}")

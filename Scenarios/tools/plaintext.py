@@ -1,15 +1,17 @@
-"""plaintext.py fields | plaintext.py PORT < ROWS > STREAM: what the server on PORT sent over one MPTCP connection, put together from
-what tshark decrypted of its subflows.
+"""plaintext.py fields | plaintext.py PORT < ROWS > STREAM | plaintext.py PORT sums < ROWS: what the server on PORT sent over one MPTCP
+connection, put together from what tshark decrypted of its subflows.
 
 ROWS are those of `tshark -T fields` with the arguments that `plaintext.py fields` prints: pieces of plaintext with their places in the
-plaintext of the subflow, and DSS options, which say where in the stream of the connection the bytes of a subflow belong (RFC 8684
-section 3.3). A byte that no subflow has is an error.
+plaintext of the subflow, and the DSS options of frames, which say where in the stream of the connection the bytes of a subflow belong
+(RFC 8684 section 3.3). A byte that no subflow has is an error.
+
+The sums are two numbers: how many bytes the mappings are of, each counted once, and how many the receiver's frames acknowledge.
 """
 import sys
 
 FIELDS = [
-    "tcp.stream", "tcp.srcport", "tcp.options.mptcp.rawdataseqno", "tcp.options.mptcp.subflowseqno",
-    "tcp.options.mptcp.datalvllen", "tcpcrypt.data.offset", "tcpcrypt.data",
+    "tcp.stream", "tcp.srcport", "tcpcrypt.dss.dsn", "tcpcrypt.dss.ssn", "tcpcrypt.dss.length", "tcpcrypt.data.offset",
+    "tcpcrypt.data", "tcpcrypt.dss.ack",
 ]
 
 
@@ -18,11 +20,12 @@ def numbers(text):
 
 
 def read(rows, port):
-    """The plaintext of each subflow, and the mappings (DSN, subflow, offset, length), both from the server."""
-    plain, mappings = {}, set()
+    """The plaintext of each subflow, the mappings (DSN, subflow, offset, length), both from the server, and acknowledgements from the client."""
+    plain, mappings, acknowledged = {}, set(), []
     for row in rows:
-        stream, source, sequences, places, lengths, offsets, data = row.rstrip("\n").split("\t")
+        stream, source, sequences, places, lengths, offsets, data, acks = row.rstrip("\n").split("\t")
         if source != port:
+            acknowledged += numbers(acks)
             continue
         for sequence, place, length in zip(numbers(sequences), numbers(places), numbers(lengths)):
             # Place 0 is that of a DATA_FIN alone.
@@ -30,7 +33,7 @@ def read(rows, port):
                 mappings.add((sequence, stream, place - 1, length))
         for offset, piece in zip(numbers(offsets), data.split(",")):
             plain.setdefault(stream, {})[offset] = bytes.fromhex(piece)
-    return {stream: whole(pieces) for stream, pieces in plain.items()}, sorted(mappings)
+    return {stream: whole(pieces) for stream, pieces in plain.items()}, sorted(mappings), acknowledged
 
 
 def whole(pieces):
@@ -46,8 +49,15 @@ if sys.argv[1] == "fields":
     print(" ".join("-e " + field for field in FIELDS))
     sys.exit()
 
-plain, mappings = read(sys.stdin, sys.argv[1])
+plain, mappings, acknowledged = read(sys.stdin, sys.argv[1])
 begin = mappings[0][0]
+if sys.argv[2:] == ["sums"]:
+    count, end = 0, begin
+    for sequence, _, _, length in mappings:
+        count += max(0, sequence + length - max(end, sequence))
+        end = max(end, sequence + length)
+    print(count, max(acknowledged) - begin)
+    sys.exit()
 result = b""
 for sequence, stream, offset, length in mappings:
     piece = plain.get(stream, b"")[offset:offset + length]

@@ -11,13 +11,16 @@
 
 local folder = debug.getinfo(1, "S").source:match("^@(.*[/\\])")
 local keys_of_log = dofile(folder .. "tcpcrypt_keys.lua")
+local signals = dofile(folder .. "tcpcrypt_signals.lua")
 
 local tcpcrypt = Proto("tcpcrypt", "tcpcrypt")
 
-local public_key_lengths = { [0x21] = 35, [0x22] = 69, [0x23] = 32, [0x24] = 56 }
+local public_key_lengths = { [0x20] = 32, [0x21] = 35, [0x22] = 69, [0x23] = 32, [0x24] = 56 }
 local aead_names = { [0x01] = "AEAD_AES_128_GCM", [0x02] = "AEAD_AES_256_GCM", [0x10] = "AEAD_CHACHA20_POLY1305" }
 local init1_magic, init2_magic = 0x15101a0e, 0x097105e0
 local tag_length, control_length, shortest_ciphertext, longest_init = 16, 3, 17, 16384
+-- The TEP whose frames carry signals (the article ProtectedSignalling of Tcpcrypt), and the most bytes of these.
+local signalling_tep, most_signals = 0x20, 40
 
 local field = {
     magic = ProtoField.uint32("tcpcrypt.init.magic", "Magic", base.HEX),
@@ -30,6 +33,7 @@ local field = {
     ignored = ProtoField.bytes("tcpcrypt.init.ignored", "Ignored"),
     control = ProtoField.uint8("tcpcrypt.frame.control", "Control", base.HEX),
     rekey = ProtoField.bool("tcpcrypt.frame.rekey", "Rekey", 8, nil, 0x01),
+    signals_length = ProtoField.uint8("tcpcrypt.frame.signals_length", "Length of the signals", base.DEC, nil, 0xfe),
     clen = ProtoField.uint16("tcpcrypt.frame.clen", "Ciphertext length"),
     ciphertext = ProtoField.bytes("tcpcrypt.frame.ciphertext", "Ciphertext"),
     tag = ProtoField.bytes("tcpcrypt.frame.tag", "Tag"),
@@ -39,16 +43,18 @@ local field = {
     urgp = ProtoField.bool("tcpcrypt.flags.urgp", "URGp", 8, nil, 0x02),
     finp = ProtoField.bool("tcpcrypt.flags.finp", "FINp", 8, nil, 0x01),
     urgent = ProtoField.uint16("tcpcrypt.urgent", "Urgent"),
+    signals = ProtoField.bytes("tcpcrypt.signals", "Signals"),
     data = ProtoField.bytes("tcpcrypt.data", "Data"),
     data_offset = ProtoField.uint64("tcpcrypt.data.offset", "Offset in the plaintext"),
     session_id = ProtoField.string("tcpcrypt.session_id", "Session ID"),
     undecrypted = ProtoField.string("tcpcrypt.undecrypted", "Not decrypted"),
     unframed = ProtoField.bytes("tcpcrypt.unframed", "Beginning of a frame not known"),
 }
+for name, each in pairs(signals.fields) do field[name] = each end
 tcpcrypt.fields = field
 
 local reserved_flags = ProtoExpert.new(
-    "tcpcrypt.flags.reserved", "Reserved flags are set: damaged, forged, or other keys", expert.group.DECRYPTION, expert.severity.WARN)
+    "tcpcrypt.flags.reserved", "Reserved flags are set, or fields missing: damaged, forged, or other keys", expert.group.DECRYPTION, expert.severity.WARN)
 local bad_length = ProtoExpert.new(
     "tcpcrypt.bad_length", "No message or frame has this length", expert.group.MALFORMED, expert.severity.ERROR)
 tcpcrypt.experts = { reserved_flags, bad_length }
@@ -215,19 +221,32 @@ local function hand_on(conversation, direction, frame, data, is_last, pinfo, tre
     end
 end
 
-local function show_plaintext(conversation, direction, frame, offset, plain, item, pinfo, tree)
+-- How many bytes of signals are between flags and urgent field.
+local function signals_length(conversation, tvb, at)
+    return conversation.tep == signalling_tep and math.floor(tvb(at, 1):uint() / 2) or 0
+end
+
+-- The names of signals, for people.
+local function show_signals(plain, count, item)
+    if count == 0 then return "" end
+    local names = signals.add(plain(1, count), item:add(field.signals, plain(1, count)))
+    return " " .. table.concat(names, " ")
+end
+
+local function show_plaintext(conversation, direction, frame, signal_count, plain, item, pinfo, tree)
     local text = plain:raw()
     local flags = text:byte(1)
     local flag_item = item:add(field.flags, plain(0, 1))
     flag_item:add(field.urgp, plain(0, 1))
     flag_item:add(field.finp, plain(0, 1))
     local is_last, is_urgent = flags % 2 == 1, flags % 4 >= 2
-    local begin = is_urgent and 3 or 1
-    if flags >= 4 or plain:len() < begin then
+    local begin = 1 + signal_count + (is_urgent and 2 or 0)
+    if flags >= 4 or signal_count > most_signals or plain:len() < begin then
         item:add_proto_expert_info(reserved_flags)
         return
     end
-    if is_urgent then item:add(field.urgent, plain(1, 2)) end
+    local names = show_signals(plain, signal_count, item)
+    if is_urgent then item:add(field.urgent, plain(1 + signal_count, 2)) end
     local count = plain:len() - begin
     if frame.plain == nil and frame.is_in_order then
         frame.plain, direction.plain = direction.plain, direction.plain + count
@@ -236,8 +255,8 @@ local function show_plaintext(conversation, direction, frame, offset, plain, ite
         if frame.plain then item:add(field.data_offset, uint64(frame.plain)):set_generated() end
         item:add(field.data, plain(begin))
     end
-    item:append_text((": %d bytes of data%s"):format(count, is_last and ", the last" or ""))
-    pinfo.cols.info:append((" Frame[%d]%s"):format(count, is_last and " FINp" or ""))
+    item:append_text((": %d bytes of data%s%s"):format(count, is_last and ", the last" or "", names ~= "" and "," .. names or ""))
+    pinfo.cols.info:append((" Frame[%d]%s%s"):format(count, is_last and " FINp" or "", names))
     hand_on(conversation, direction, frame, text:sub(begin + 1), is_last, pinfo, tree)
 end
 
@@ -259,6 +278,8 @@ local function dissect_frame(conversation, direction, tvb, offset, tree, pinfo, 
     local item = tree:add(tvb(), "Frame")
     local control = item:add(field.control, tvb(0, 1))
     control:add(field.rekey, tvb(0, 1))
+    local signal_count = signals_length(conversation, tvb, 0)
+    if conversation.tep == signalling_tep then control:add(field.signals_length, tvb(0, 1)) end
     item:add(field.clen, tvb(1, 2))
     item:add(field.ciphertext, tvb(3, length - 3 - tag_length))
     item:add(field.tag, tvb(length - tag_length)):append_text(" (not verified)")
@@ -278,12 +299,22 @@ local function dissect_frame(conversation, direction, tvb, offset, tree, pinfo, 
     end
     local text = keys_of_log.decrypt(keys, role, frame.generation, offset, tvb:raw(3, length - 3 - tag_length))
     local plain = ByteArray.new(text, true):tvb("Plaintext of a frame")
-    show_plaintext(conversation, direction, frame, offset, plain, item, pinfo, root)
+    show_plaintext(conversation, direction, frame, signal_count, plain, item, pinfo, root)
+end
+
+-- Whether a control byte could be one, where nothing else tells that a frame begins. With signals that is too little: the frame must
+-- end with the segment, or be followed by another.
+local function is_credible(conversation, tvb, at, length)
+    local control = tvb(at, 1):uint()
+    if control < 2 then return true end
+    if conversation.tep and conversation.tep ~= signalling_tep or control > 2 * most_signals + 1 then return false end
+    local behind = at + control_length + length
+    return behind == tvb:len() or behind < tvb:len() and tvb(behind, 1):uint() <= 2 * most_signals + 1
 end
 
 -- How long the message or frame at the beginning of `range` is; more bytes are wanted where that cannot be said, nothing it can be
 -- is nil.
-local function length_of(direction, tvb, at, offset)
+local function length_of(conversation, direction, tvb, at, offset)
     local left = tvb:reported_len() - at
     if offset < (direction.frames_from or 0) then
         if left < 8 then return 8 end
@@ -292,9 +323,9 @@ local function length_of(direction, tvb, at, offset)
     end
     if left < control_length then return control_length end
     local length = tvb(at + 1, 2):uint()
-    -- Somewhere in a stream, this much tells a frame from anything else.
-    local is_credible = offset == direction.cursor or direction.frames[offset] or tvb(at, 1):uint() < 2
-    return is_credible and length >= shortest_ciphertext and control_length + length or nil
+    if length < shortest_ciphertext then return end
+    local is_known = offset == direction.cursor or direction.frames[offset]
+    return (is_known or is_credible(conversation, tvb, at, length)) and control_length + length or nil
 end
 
 local function is_init(tvb)
@@ -339,7 +370,7 @@ function tcpcrypt.dissector(tvb, pinfo, tree)
     end
     local at = 0
     while at < length do
-        local needed = length_of(direction, tvb, at, start + at)
+        local needed = length_of(conversation, direction, tvb, at, start + at)
         if not needed then
             if start + at == direction.cursor then subtree:add_proto_expert_info(bad_length) end
             subtree:add(field.unframed, tvb(at))

@@ -8,7 +8,7 @@ if not note_syn then return end
 local eno = Proto("eno", "TCP Encryption Negotiation Option")
 
 local tep_names = {
-    [0x20] = "experimental", [0x21] = "TCPCRYPT_ECDHE_P256", [0x22] = "TCPCRYPT_ECDHE_P521",
+    [0x20] = "TCPCRYPT_ECDHE_Curve25519_MPTCP (experimental)", [0x21] = "TCPCRYPT_ECDHE_P256", [0x22] = "TCPCRYPT_ECDHE_P521",
     [0x23] = "TCPCRYPT_ECDHE_Curve25519", [0x24] = "TCPCRYPT_ECDHE_Curve448",
 }
 
@@ -50,7 +50,7 @@ local function dissect_suboption(tvb, at, count, tree, suboptions)
         return
     end
     item:set_len(1 + count)
-    if count >= 9 and count <= 17 and tep > 0x20 and tep < 0x25 then
+    if count >= 9 and count <= 17 and tep >= 0x20 and tep < 0x25 then
         item:add(option.half, tvb(at + 1, 9))
         name.half, name.nonce = tvb(at + 1, 9):bytes():tohex(true), ""
         if count > 9 then
