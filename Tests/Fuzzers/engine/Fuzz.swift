@@ -3,12 +3,14 @@ import PacketWire
 import Tcpcrypt
 
 /// Two engines back to back. The fuzzer plays both kernels and the network between them: packets that are nearly right,
-/// any bytes at all, loss, duplication, reordering, corruption, segments cut in two, time, restarts of one engine.
+/// any bytes at all, loss, duplication, reordering, corruption, segments cut in two, time, restarts of one engine. Both engines know
+/// RFC 8548 alone, or protected signalling too.
 ///
 /// Checked: every packet gets exactly one verdict, everything the engines emit is a whole TCP packet, nothing traps.
 func fuzz(_ input: [UInt8]) {
     var choices = Choices(input)
-    let world = World(isIPv6: choices.byte() & 1 != 0)
+    let kind = choices.byte()
+    let world = World(isIPv6: kind & 1 != 0, teps: kind & 2 == 0 ? [.curve25519] : [.curve25519MPTCP, .curve25519])
     while !choices.isEmpty { world.step(&choices) }
     world.finish()
 }
@@ -19,13 +21,13 @@ final class World {
     private var wires: [[[UInt8]]] = [[], []]
     private var now = Instant(nanoseconds: 1_000_000_000)
 
-    init(isIPv6: Bool) {
+    init(isIPv6: Bool, teps: [TEP]) {
         let address = { (last: UInt64) in
             isIPv6 ? IPAddress(ipv6High: 0xfd00 << 48, low: last) : IPAddress(ipv4: 0x0a00_0000 | UInt32(last))
         }
         let ends = [Endpoint(address: address(1), port: 40_000), Endpoint(address: address(2), port: 80)]
         sides = [
-            Side(local: ends[0], remote: ends[1], seed: 1), Side(local: ends[1], remote: ends[0], seed: 2),
+            Side(local: ends[0], remote: ends[1], teps, seed: 1), Side(local: ends[1], remote: ends[0], teps, seed: 2),
         ]
     }
 

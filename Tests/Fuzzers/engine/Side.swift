@@ -8,6 +8,7 @@ final class Side {
     private var output = Output(capacity: 4096)
     private let local: Endpoint
     private let remote: Endpoint
+    private let teps: [TEP]
     private let seed: UInt64
     private var pending: [PacketID: (bytes: [UInt8], direction: Direction)] = [:]
     private var number: UInt32 = 0
@@ -18,15 +19,18 @@ final class Side {
     /// What left for the other side and was not collected yet.
     var sent: [[UInt8]] = []
 
-    init(local: Endpoint, remote: Endpoint, seed: UInt64) {
+    init(local: Endpoint, remote: Endpoint, _ teps: [TEP], seed: UInt64) {
         self.local = local
         self.remote = remote
+        self.teps = teps
         self.seed = seed
-        engine = Self.makeEngine(seed)
+        engine = Self.makeEngine(teps, seed)
     }
 
-    private static func makeEngine(_ seed: UInt64) -> Engine {
-        Engine(configuration: EngineConfiguration(), crypto: ToyCrypto(), random: ToyRandom(seed))
+    private static func makeEngine(_ teps: [TEP], _ seed: UInt64) -> Engine {
+        var configuration = EngineConfiguration()
+        configuration.teps = teps
+        return Engine(configuration: configuration, crypto: ToyCrypto(), random: ToyRandom(seed))
     }
 
     // MARK: The kernel
@@ -47,7 +51,7 @@ final class Side {
         case 6: sequence &-= UInt32(choices.word())
         default: flags = TCPFlags(rawValue: choices.byte())
         }
-        let options = self.options(shape, flags, &choices)
+        let options = self.options(shape, flags, payload.count, &choices)
         if flags.contains(.syn) { sequence = 1000 }
         let packet = build(sequence, flags, options, payload)
         if shape & 7 != 6 {
@@ -56,7 +60,9 @@ final class Side {
         return packet
     }
 
-    private func options(_ shape: UInt8, _ flags: TCPFlags, _ choices: inout Choices) -> [UInt8] {
+    private func options(
+        _ shape: UInt8, _ flags: TCPFlags, _ count: Int, _ choices: inout Choices
+    ) -> [UInt8] {
         let mss: [UInt8] = [2, 4, 0x05, 0xb4]
         let common = mss + [4, 2, 1, 3, 3, 7]
         switch shape >> 3 & 7 {
@@ -73,7 +79,29 @@ final class Side {
         case 4: return [1, 1, 5, 10] + choices.take(8)
         case 5: return [30, 8, 0x20, 1] + choices.take(4)
         case 6: return Array(choices.take(choices.below(40)))
-        default: return flags.contains(.syn) ? mss : []
+        default: return flags.contains(.syn) ? mss : signals(choices.byte(), count)
+        }
+    }
+
+    /// What an MPTCP kernel says of `count` bytes of data, or besides (RFC 8684 section 3).
+    private func signals(_ what: UInt8, _ count: Int) -> [UInt8] {
+        let bytes = { (value: UInt32) in (0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * $0)) } }
+        let acknowledgment = bytes(expected &+ UInt32(what & 0xf0))
+        let isAlone = count == 0
+        let place = bytes(next) + bytes(isAlone ? 0 : next &- 999)
+        let length = [UInt8(truncatingIfNeeded: count >> 8), UInt8(truncatingIfNeeded: count)]
+        let long: [UInt8] = [0, 0, 0, UInt8(truncatingIfNeeded: seed)]
+        switch what & 7 {
+        case 0: return [30, 18, 0x20, 0x05] + acknowledgment + place + length
+        case 1: return [30, 26, 0x20, 0x0f] + long + acknowledgment + long + place + length
+        case 2: return [30, 20, 0x20, 0x05] + acknowledgment + place + length + [what, 1]
+        case 3: return [30, 18, 0x20, 0x15] + acknowledgment + place + (isAlone ? [0, 1] : length)
+        case 4: return [30, 8, 0x31, 2, 10, 0, 0, what] + [30, 8, 0x20, 0x01] + acknowledgment
+        case 5: return [30, 3, 0x51, 30, 4, 0x40, what] + [30, 12, 0x60, 0] + long + acknowledgment
+        case 6 where what & 0x80 == 0:
+            return [30, 12, 0x70, 0] + [UInt8](repeating: UInt8(truncatingIfNeeded: 3 - seed), count: 8)
+        case 6: return [30, 4, 0x80, what & 7]
+        default: return [30, 8, 0x20, 0x01] + acknowledgment
         }
     }
 
@@ -127,7 +155,7 @@ final class Side {
     /// The daemon dies and another one starts: what was pending is lost, the journal is not.
     func restart(_ now: Instant) {
         pending = [:]
-        engine = Self.makeEngine(seed &+ 10)
+        engine = Self.makeEngine(teps, seed &+ 10)
         engine.condemn(Array(journal), now: now)
         handleDeadlines(now)
     }
