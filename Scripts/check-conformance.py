@@ -123,7 +123,7 @@ def scenario_texts(name):
     path = ROOT / "Scenarios" / name / "run"
     if not path.exists():
         return None
-    text = path.read_text()
+    text = path.read_text() + "".join(part.read_text() for part in sorted(path.parent.glob("*.py")))
     if "corners.sh" in text:
         text += "".join(part.read_text() for part in sorted((ROOT / "Scenarios/tools").glob("corner_*.py")))
     return text

@@ -31,7 +31,7 @@ def same_id(lab, peer, origin, role):
     name, aead = TEPS[peer.tep], AEADS[peer.session.aead][0]
     expect(said["session_id"] == peer.session_id, f"the daemon's session ID is {said['session_id']}, the peer's {peer.session_id} (RFC 8548, 3.4)")
     expect((said["origin"], said["role"]) == (origin, role), f"the daemon says {said['origin']}, role {said['role']}")
-    expect(name.replace("-", "") in said["tep"].replace("-", "") and aead.split("-")[0].lower() in said["aead"].lower().replace("_", "-"),
+    expect(name.replace("-", "_") in said["tep"] and aead.split("-")[0].lower() in said["aead"].lower().replace("_", "-"),
            f"the daemon says {said['tep']}, {said['aead']}")
     return said
 

@@ -1,12 +1,25 @@
-"""Encryption frames on a Tcp (RFC 8548, 3.6 to 3.9 and 4.2): sent as a test wants them, received with every rule checked."""
+"""Encryption frames on a Tcp (RFC 8548, 3.6 to 3.9 and 4.2): sent as a test wants them, received with every rule checked. With TEP 0x20
+they carry signals (the article ProtectedSignalling)."""
 import collections
 import struct
 
+from keys import PROTECTED
 from wire import FIN
 
 FINP, URGP, REKEY_BIT = 0x01, 0x02, 0x01
 LARGEST = 65535 - 16 - 1
-Frame = collections.namedtuple("Frame", "offset rekey fin urgent data generation at")
+Frame = collections.namedtuple("Frame", "offset rekey fin urgent data generation at signals", defaults=((),))
+
+
+def options(signals):
+    """TCP options one by one, kind and length byte included; None where they are none, or padded."""
+    found = []
+    while signals:
+        if len(signals) < 2 or not 2 <= signals[1] <= len(signals):
+            return None
+        found.append(signals[:signals[1]])
+        signals = signals[signals[1]:]
+    return found
 
 
 class Channel:
@@ -16,22 +29,23 @@ class Channel:
         self.tcp, self.keys = tcp, keys
         self.next_in, self.next_out = begin_in, len(tcp.tx)
         self.generation_in = self.generation_out = 0
+        self.has_signals = keys.session.tep == PROTECTED
         self.frames, self.received, self.ended, self.failed = [], bytearray(), False, False
         # Whether a rekey of the other end is answered at once, as it must be. Off only to bring about a crossing, or a dead peer.
         self.answering, self.answers_owed, self.answers = True, 0, 0
 
     # MARK: out
 
-    def frame(self, data=b"", fin=False, urgent=None, rekey=False, cres=0, fres=0):
+    def frame(self, data=b"", fin=False, urgent=None, rekey=False, cres=0, fres=0, signals=b""):
         """Seals one frame for where the last one ended; all that is sealed must be written, in order."""
         if rekey:
             self.generation_out += 1
-        return self.seal(data, fin, urgent, rekey, cres, fres)
+        return self.seal(data, fin, urgent, rekey, cres or len(signals), fres, signals=signals)
 
-    def seal(self, data=b"", fin=False, urgent=None, rekey=False, cres=0, fres=0, plaintext=None):
+    def seal(self, data=b"", fin=False, urgent=None, rekey=False, cres=0, fres=0, plaintext=None, signals=b""):
         if plaintext is None:
             flags = fres << 2 | (FINP if fin else 0) | (URGP if urgent is not None else 0)
-            plaintext = bytes([flags]) + (struct.pack("!H", urgent) if urgent is not None else b"") + data
+            plaintext = bytes([flags]) + signals + (struct.pack("!H", urgent) if urgent is not None else b"") + data
         out = self.keys.seal(self.generation_out, self.next_out, cres << 1 | (REKEY_BIT if rekey else 0), plaintext)
         self.next_out += len(out)
         return out
@@ -65,18 +79,22 @@ class Channel:
             self.failed = True
             self.wrong(f"a frame of {len(raw)} bytes that does not authenticate (control {raw[0]:#x}, generation {self.generation_in})")
             return
-        flags, at = plaintext[0], 1
-        urgent = None
+        flags, urgent = plaintext[0], None
+        count = raw[0] >> 1 if self.has_signals else 0
+        at, signals = 1 + count, options(plaintext[1:1 + count])
         if flags & URGP:
-            urgent, at = struct.unpack_from("!H", plaintext, 1)[0], 3
-        if raw[0] & 0xFE:
+            urgent, at = struct.unpack_from("!H", plaintext, at)[0], at + 2
+        if count > 40 or signals is None:
+            self.wrong(f"signals that are no options: {plaintext[1:1 + count].hex()} (ProtectedSignalling, Frames)")
+        if raw[0] & 0xFE and not self.has_signals:
             self.wrong(f"reserved bits of control are set: {raw[0]:#x} (RFC 8548, 4.2)")
         if flags & 0xFC:
             self.wrong(f"reserved bits of flags are set: {flags:#x} (RFC 8548, 4.2.1)")
         if self.ended:
             self.wrong("a frame after that with FINp (RFC 8548, 3.7)")
         self.generation_in += rekey
-        self.frames.append(Frame(self.next_in, bool(rekey), bool(flags & FINP), urgent, plaintext[at:], self.generation_in, len(self.received)))
+        self.frames.append(Frame(self.next_in, bool(rekey), bool(flags & FINP), urgent, plaintext[at:], self.generation_in, len(self.received),
+                                 tuple(signals or ())))
         self.received += plaintext[at:]
         self.ended = self.ended or bool(flags & FINP)
         if rekey:

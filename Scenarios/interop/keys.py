@@ -1,6 +1,7 @@
 """The cryptography of RFC 8548: key agreement (section 5), key schedule (3.3, 3.4, 3.5), authenticated encryption (3.6).
 
-Written from the RFC's text and nothing else, so that it can disagree with the daemon.
+Written from the RFC's text and nothing else, so that it can disagree with the daemon. TEP 0x20 is what the article ProtectedSignalling
+makes of Curve25519.
 """
 import hashlib
 import hmac
@@ -15,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 NEXTK, SESSID, REKEY, KEY_A, KEY_B, RESUME = (bytes([value]) for value in range(1, 7))
 INIT1_MAGIC, INIT2_MAGIC = 0x15101A0E, 0x097105E0
 K_LEN = NONCE_LEN = 32
-P256, P521, CURVE25519, CURVE448 = 0x21, 0x22, 0x23, 0x24
-TEPS = {P256: "P256", P521: "P521", CURVE25519: "Curve25519", CURVE448: "Curve448"}
+PROTECTED, P256, P521, CURVE25519, CURVE448 = 0x20, 0x21, 0x22, 0x23, 0x24
+TEPS = {PROTECTED: "Curve25519-MPTCP", P256: "P256", P521: "P521", CURVE25519: "Curve25519", CURVE448: "Curve448"}
 # Table 3: name, ae_key_len; ae_nonce_len is 12 for all three.
 AEADS = {1: ("AES-128-GCM", 16, AESGCM), 2: ("AES-256-GCM", 32, AESGCM), 0x10: ("ChaCha20-Poly1305", 32, ChaCha20Poly1305)}
 TAG_LEN = 16
@@ -87,7 +88,7 @@ def prefixed(key):
 
 
 SCHEMES = {P256: Weierstrass(ec.SECP256R1()), P521: Weierstrass(ec.SECP521R1()),
-           CURVE25519: Montgomery(x25519, "X25519", 32), CURVE448: Montgomery(x448, "X448", 56)}
+           CURVE25519: Montgomery(x25519, "X25519", 32), PROTECTED: Montgomery(x25519, "X25519", 32), CURVE448: Montgomery(x448, "X448", 56)}
 
 
 def init1(ciphers, nonce, public, extra=b""):

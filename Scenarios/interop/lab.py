@@ -18,7 +18,8 @@ from tcp import Failure, Host, Tcp
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 CASES = []
-SLOW = ("init_cut_off", "keep_alive", "keep_alive_unanswered", "truncated", "truncated_frame", "spoilt", "small_buffer", "same_options")
+SLOW = ("init_cut_off", "keep_alive", "keep_alive_unanswered", "truncated", "truncated_frame", "spoilt", "small_buffer", "same_options", "doubted",
+        "obeyed")
 
 
 def case(title, *sections, **more):
@@ -124,7 +125,7 @@ class Lab:
 
     # MARK: connections
 
-    def opening(self, version=4, listener=None, protocol=0, tcp=None, host=None, quiet=False, **plan):
+    def opening(self, version=4, listener=None, protocol=0, tcp=None, host=None, quiet=False, kind=Peer, **plan):
         """The peer begins to connect to an application; (peer, listening socket)."""
         if listener is None:
             listener = self.tcp_socket(version, protocol)
@@ -132,7 +133,7 @@ class Lab:
             listener.listen(16)
             listener.setblocking(False)
         connection = Tcp(host or self.host, Lab.shared.address[version], listener.getsockname()[1], **(tcp or {}))
-        peer = Peer(connection, True, **plan)
+        peer = kind(connection, True, **plan)
         self.peers.append(peer)
         connection.quiet = quiet
         connection.connect()
@@ -156,12 +157,12 @@ class Lab:
             listener.close()
         return peer, application
 
-    def passive(self, version=4, tcp=None, options=(), wait=True, answer=True, quiet=False, protocol=0, **plan):
+    def passive(self, version=4, tcp=None, options=(), wait=True, answer=True, quiet=False, protocol=0, kind=Peer, **plan):
         """An application connects to the peer; (peer, application). The peer is None until a SYN came, if it is not waited for."""
         port, found = self.host.port(), []
 
         def make(segment):
-            found.append(Peer(Tcp(self.host, segment_source(segment), segment.source_port, port, **(tcp or {})), False, **plan))
+            found.append(kind(Tcp(self.host, segment_source(segment), segment.source_port, port, **(tcp or {})), False, **plan))
             self.peers.append(found[0])
             found[0].tcp.mute, found[0].tcp.quiet = not answer, quiet
             return found[0].tcp.accept(segment)

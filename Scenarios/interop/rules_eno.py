@@ -1,7 +1,7 @@
 """Rules of TCP-ENO (RFC 8547), and of tcpcrypt's use of it (RFC 8548, 3.2), one case each."""
 
 import eno
-from keys import CURVE448, CURVE25519, P256, P521, SCHEMES
+from keys import CURVE448, CURVE25519, P256, P521, PROTECTED, SCHEMES
 from lab import Application, case, expect, segment_source
 from peer import Peer
 from tcp import Tcp
@@ -34,8 +34,9 @@ def offered(lab, option, tep, version=4):
 
 OFFERS = [
     ("one TEP", "RFC 8547, 4.5", eno.option(X), X),
-    ("unknown TEPs around one that is known", "RFC 8547, 4.5", eno.option(0x20, 0x25, X, 0x6F, 0x70, 0x7F), X),
-    ("unknown TEPs alone: no encryption", "RFC 8547, 4.6", eno.option(0x20, 0x25, 0x70), None),
+    ("the experimental TEP, which the daemon wants most", "ProtectedSignalling, Negotiation", eno.option(X, PROTECTED), PROTECTED),
+    ("unknown TEPs around one that is known", "RFC 8547, 4.5", eno.option(0x26, 0x25, X, 0x6F, 0x70, 0x7F), X),
+    ("unknown TEPs alone: no encryption", "RFC 8547, 4.6", eno.option(0x26, 0x25, 0x70), None),
     ("a vacuous option: no encryption", "RFC 8547, 4.6", eno.option(), None),
     ("a vacuous option with a global suboption: no encryption", "RFC 8547, 4.6", eno.option(0), None),
     ("no option: no encryption", "RFC 8547, 4.6", b"", None),
@@ -119,7 +120,7 @@ def syn_data(lab):
 def answered(lab, answer, tep, version=4):
     """The daemon receives a SYN-ACK with that; `tep` is the negotiated one, or None."""
     peer, application = lab.passive(option=answer, version=version)
-    expect(set(peer.theirs.teps) == set(SCHEMES), f"the daemon offers {peer.theirs.teps}, not all four TEPs")
+    expect(set(peer.theirs.teps) == set(SCHEMES), f"the daemon offers {peer.theirs.teps}, not all five TEPs")
     expect(not peer.theirs.globals or peer.theirs.globals == [0], f"global suboptions {peer.theirs.globals} of an active opener")
     if tep is None:
         lab.is_plain(peer, application)
@@ -132,7 +133,7 @@ def answered(lab, answer, tep, version=4):
 
 
 ANSWERS = [
-    ("each TEP and other unknown ones: the last valid one counts", "RFC 8547, 4.5", eno.option(B, 0x20, X, P521, 0x7F), P521),
+    ("each TEP and other unknown ones: the last valid one counts", "RFC 8547, 4.5", eno.option(B, 0x26, X, P521, 0x7F), P521),
     ("several TEPs: the last valid one counts", "RFC 8547, 4.5", eno.option(B, P521, P, X, CURVE448), CURVE448),
     ("several TEPs, the other order", "RFC 8547, 4.5", eno.option(B, CURVE448, X, P521, P), P),
     ("a TEP, the global suboption after it", "RFC 8547, 4.2", eno.option(X, B), X),
@@ -146,7 +147,7 @@ ANSWERS = [
     ("b = 0: no encryption", "RFC 8547, 4.3", eno.option(eno.AWARE, X), None),
     ("the option echoed: no encryption", "RFC 8547, 8.1", lambda option: option.raw, None),
     ("a vacuous option: no encryption", "RFC 8547, 4.6", eno.option(B), None),
-    ("an unknown TEP alone: no encryption", "RFC 8547, 4.6", eno.option(B, 0x20), None),
+    ("an unknown TEP alone: no encryption", "RFC 8547, 4.6", eno.option(B, 0x26), None),
     ("no option: no encryption", "RFC 8547, 4.6", b"", None),
     ("two options: no encryption", "RFC 8547, 4.1", eno.option(B, X) + eno.option(B, X), None),
     ("a length byte that reaches beyond the end: no encryption", "RFC 8547, 4.4", eno.option(B, X, 0x84, 0xA5, b"abcd"), None),

@@ -1,0 +1,179 @@
+"""MPTCP version 1 (RFC 8684) with one subflow, on a Peer: where frames have signals in them, otherwise in the headers of segments."""
+import hashlib
+import hmac
+import os
+import struct
+
+from keys import PROTECTED
+from peer import Peer
+from wire import ACK, RST, SYN
+
+KIND = 30
+CAPABLE, DSS, ADD_ADDR, REMOVE_ADDR, PRIO, FASTCLOSE, TCPRST = 0, 2, 3, 4, 5, 7, 8
+FIN, LONG_SEQUENCE, MAPPING, LONG_ACK, HAS_ACK = 0x10, 0x08, 0x04, 0x02, 0x01
+
+
+def option(subtype, low, body=b""):
+    return bytes([KIND, 3 + len(body), subtype << 4 | low]) + body
+
+
+def dss(ack=None, sequence=None, subflow=0, length=0, fin=False):
+    """A Data Sequence Signal with 64-bit numbers (3.3)."""
+    flags = (FIN if fin else 0) | (HAS_ACK | LONG_ACK if ack is not None else 0) | (MAPPING | LONG_SEQUENCE if sequence is not None else 0)
+    body = struct.pack("!Q", ack % 2 ** 64) if ack is not None else b""
+    body += struct.pack("!QIH", sequence % 2 ** 64, subflow, length) if sequence is not None else b""
+    return option(DSS, 0, bytes([flags]) + body)
+
+
+def read_dss(raw):
+    """(ack, ack's width, mapping or None, DATA_FIN); a mapping is (sequence, subflow, length)."""
+    flags, at, ack, width, mapping = raw[3], 4, None, 0, None
+    if flags & HAS_ACK:
+        width = 8 if flags & LONG_ACK else 4
+        ack, at = int.from_bytes(raw[at:at + width], "big"), at + width
+    if flags & MAPPING:
+        wide = 8 if flags & LONG_SEQUENCE else 4
+        sequence, at = int.from_bytes(raw[at:at + wide], "big"), at + wide
+        mapping = (sequence, *struct.unpack_from("!IH", raw, at))
+    return ack, width, mapping, bool(flags & FIN)
+
+
+def subtype(raw):
+    return raw[2] >> 4 if raw[0] == KIND and len(raw) > 2 else None
+
+
+class MptcpPeer(Peer):
+    def __init__(self, tcp, active, plan=None, **more):
+        self.key, self.their_key, self.is_capable = os.urandom(8), None, active
+        # Data sequence numbers count from 1, here and in what the other end says: initial ones are taken off.
+        self.mapped, self.acknowledged, self.told, self.data_fin, self.sends_fin = 0, 0, 0, False, False
+        self.signals, self.headers = [], []
+        super().__init__(tcp, active, plan, **more)
+
+    @staticmethod
+    def initial(key):
+        return int.from_bytes(hashlib.sha256(key).digest()[-8:], "big")
+
+    # MARK: segments
+
+    def options(self, flags):
+        if flags & RST:
+            return b""
+        return self.capable(flags) + super().options(flags)
+
+    def capable(self, flags):
+        head = option(CAPABLE, 1, b"\x01")
+        if not self.is_capable:
+            return b""
+        if flags & SYN:
+            return head if not flags & ACK else option(CAPABLE, 1, b"\x01" + self.key)
+        if self.active and self.channel is None and self.their_key:
+            return option(CAPABLE, 1, b"\x01" + self.key + self.their_key)
+        # What is in headers counts where it is not in frames.
+        return b"" if self.protects() or not self.their_key else dss(self.data_ack())
+
+    def segment(self, segment):
+        found = segment.raw_options(KIND)
+        for raw in found:
+            if subtype(raw) == CAPABLE and segment.has(SYN):
+                self.is_capable = True
+                self.their_key = raw[4:12] if segment.has(ACK) else None
+            elif subtype(raw) == CAPABLE and len(raw) >= 20:
+                self.their_key = raw[4:12]
+        if self.channel is not None and self.protects() and self.channel.frames:
+            self.check_header(segment, found)
+        super().segment(segment)
+
+    def check_header(self, segment, found):
+        """What may still stand in headers (ProtectedSignalling, Sending): an acknowledgement, where there is no data; anything in a reset."""
+        for raw in [] if segment.has(RST) else found:
+            is_ack = subtype(raw) == DSS and not raw[3] & (FIN | MAPPING)
+            if is_ack and segment.payload:
+                begin = (segment.seq - self.tcp.irs - 1) & 0xFFFFFFFF
+                self.headers.append((begin, begin + len(segment.payload)))
+            if not is_ack and not (subtype(raw) == CAPABLE and len(raw) == 20):
+                self.wrong(f"an MPTCP option in a header although there are keys: {raw.hex()} (ProtectedSignalling, Sending)")
+
+    # MARK: data
+
+    def protects(self):
+        return self.tep == PROTECTED
+
+    def data_ack(self):
+        return self.initial(self.their_key) + 1 + len(self.channel.received if self.channel else b"") + self.data_fin
+
+    def send_mapped(self, data, size=1200):
+        """Frames of so many bytes each, with their mappings, and acknowledgements in them."""
+        for at in range(0, len(data), size):
+            piece = data[at:at + size]
+            mapping = dss(self.data_ack(), self.initial(self.key) + 1 + self.mapped, 1 + self.mapped, len(piece))
+            self.tcp.write(self.channel.frame(piece, signals=mapping))
+            self.mapped += len(piece)
+
+    def say(self, *signals):
+        self.tcp.write(self.channel.frame(signals=b"".join(signals)))
+
+    def finish_data(self):
+        self.sends_fin = True
+        self.say(dss(self.data_ack(), self.initial(self.key) + 1 + self.mapped, 0, 1, fin=True))
+
+    def work(self):
+        super().work()
+        if self.channel is None or not self.protects() or not self.their_key:
+            return
+        for frame in self.channel.frames[len(self.signals):]:
+            self.signals.append(frame.signals)
+            self.hear(frame)
+        now = len(self.channel.received) + self.data_fin
+        if now > self.told and not self.tcp.fin and not self.channel.ended:
+            self.told = now
+            self.say(dss(self.data_ack()))
+
+    def hear(self, frame):
+        """The rules of the article for what a frame says."""
+        mappings = []
+        for raw in frame.signals:
+            if raw[0] != KIND:
+                self.wrong(f"a signal that is none of MPTCP's: {raw.hex()}")
+            if subtype(raw) == CAPABLE:
+                if len(raw) < 22 or not frame.data:
+                    self.wrong(f"MP_CAPABLE without a data length in a frame: {raw.hex()}")
+                mappings.append((self.initial(self.their_key) + 1, 1, struct.unpack_from("!H", raw, 20)[0]))
+            elif subtype(raw) == DSS:
+                ack, width, mapping, fin = read_dss(raw)
+                if ack is not None:
+                    self.hear_ack(ack, width)
+                if mapping is not None and mapping[1] > 0:
+                    mappings.append(mapping)
+                if fin:
+                    self.hear_fin(frame, mapping)
+        if frame.data and len(mappings) != 1:
+            self.wrong(f"data with {len(mappings)} mappings (ProtectedSignalling, Sending)")
+        end = frame.offset + 20 + len(frame.data) + sum(map(len, frame.signals))
+        if frame.data and any(start < end and frame.offset < stop for start, stop in self.headers):
+            self.wrong("a DSS in the header of a segment with data (ProtectedSignalling, Sending)")
+        for sequence, subflow, length in mappings:
+            begin = self.initial(self.their_key)
+            if (sequence - begin - subflow) % 2 ** 32 or not subflow - 1 <= frame.at <= frame.at + len(frame.data) <= subflow - 1 + length:
+                self.wrong(f"bytes {frame.at} to {frame.at + len(frame.data)} with the mapping {(sequence - begin) % 2 ** 32}, {subflow}, {length}")
+
+    def hear_ack(self, ack, width):
+        acknowledged = (ack - self.initial(self.key) - 1) % (2 ** (8 * width))
+        if acknowledged > self.mapped + self.sends_fin:
+            self.wrong(f"acknowledges {acknowledged} bytes of {self.mapped}")
+        elif acknowledged <= self.acknowledged and self.acknowledged > 0:
+            self.wrong(f"an acknowledgement that says no more than the one before: {acknowledged} (ProtectedSignalling, Sending)")
+        self.acknowledged = max(self.acknowledged, acknowledged)
+
+    def hear_fin(self, frame, mapping):
+        self.data_fin = True
+        if mapping is None or not frame.data and mapping[1:] != (0, 1):
+            self.wrong(f"DATA_FIN without data, with the mapping {mapping} (ProtectedSignalling, Sending)")
+
+    def said(self, wanted):
+        return [raw for signals in self.signals for raw in signals if subtype(raw) == wanted]
+
+    def add_address(self, identifier, address):
+        """ADD_ADDR with its HMAC (3.4.1)."""
+        digest = hmac.new(self.key + self.their_key, bytes([identifier]) + address + b"\0\0", hashlib.sha256).digest()
+        return option(ADD_ADDR, 0, bytes([identifier]) + address + digest[-8:])
