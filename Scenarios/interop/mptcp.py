@@ -1,15 +1,17 @@
-"""MPTCP version 1 (RFC 8684) with one subflow, on a Peer: where frames have signals in them, otherwise in the headers of segments."""
+"""MPTCP version 1 (RFC 8684) on Peers, one for each subflow: where frames have signals in them, otherwise in the headers of segments. Joins
+are those of the article JoinChains."""
 import hashlib
 import hmac
 import os
 import struct
 
-from keys import PROTECTED
+from keys import PROTECTED, Session, cprf
 from peer import Peer
+from tcp import Tcp
 from wire import ACK, RST, SYN
 
 KIND = 30
-CAPABLE, DSS, ADD_ADDR, REMOVE_ADDR, PRIO, FASTCLOSE, TCPRST = 0, 2, 3, 4, 5, 7, 8
+CAPABLE, JOIN, DSS, ADD_ADDR, REMOVE_ADDR, PRIO, FASTCLOSE, TCPRST = 0, 1, 2, 3, 4, 5, 7, 8
 FIN, LONG_SEQUENCE, MAPPING, LONG_ACK, HAS_ACK = 0x10, 0x08, 0x04, 0x02, 0x01
 
 
@@ -23,6 +25,9 @@ def dss(ack=None, sequence=None, subflow=0, length=0, fin=False):
     body = struct.pack("!Q", ack % 2 ** 64) if ack is not None else b""
     body += struct.pack("!QIH", sequence % 2 ** 64, subflow, length) if sequence is not None else b""
     return option(DSS, 0, bytes([flags]) + body)
+
+
+RESET = option(TCPRST, 0, b"\0")
 
 
 def read_dss(raw):
@@ -42,13 +47,39 @@ def subtype(raw):
     return raw[2] >> 4 if raw[0] == KIND and len(raw) > 2 else None
 
 
+def token(key):
+    return hashlib.sha256(key).digest()[:4]
+
+
+class Connection:
+    """What the subflows have in common: keys, and both streams, counted from 0."""
+
+    def __init__(self):
+        self.key, self.their_key = os.urandom(8), None
+        self.sent, self.sends_fin, self.received, self.waiting, self.data_fin, self.told = 0, False, bytearray(), {}, False, 0
+
+    def store(self, offset, data):
+        self.waiting[offset] = data
+        for start in sorted(self.waiting):
+            if start <= len(self.received):
+                self.received += self.waiting.pop(start)[len(self.received) - start:]
+
+
 class MptcpPeer(Peer):
-    def __init__(self, tcp, active, plan=None, **more):
-        self.key, self.their_key, self.is_capable = os.urandom(8), None, active
-        # Data sequence numbers count from 1, here and in what the other end says: initial ones are taken off.
-        self.mapped, self.acknowledged, self.told, self.data_fin, self.sends_fin = 0, 0, 0, False, False
+    def __init__(self, tcp, active, plan=None, connection=None, **more):
+        self.connection, self.is_capable = connection or Connection(), active
+        # How many bytes of this subflow have a mapping, and what the other end has acknowledged on it.
+        self.mapped, self.acknowledged = 0, 0
         self.signals, self.headers = [], []
         super().__init__(tcp, active, plan, **more)
+
+    @property
+    def key(self):
+        return self.connection.key
+
+    @property
+    def their_key(self):
+        return self.connection.their_key
 
     @staticmethod
     def initial(key):
@@ -77,9 +108,9 @@ class MptcpPeer(Peer):
         for raw in found:
             if subtype(raw) == CAPABLE and segment.has(SYN):
                 self.is_capable = True
-                self.their_key = raw[4:12] if segment.has(ACK) else None
+                self.connection.their_key = raw[4:12] if segment.has(ACK) else None
             elif subtype(raw) == CAPABLE and len(raw) >= 20:
-                self.their_key = raw[4:12]
+                self.connection.their_key = raw[4:12]
         if self.channel is not None and self.protects() and self.channel.frames:
             self.check_header(segment, found)
         super().segment(segment)
@@ -100,22 +131,26 @@ class MptcpPeer(Peer):
         return self.tep == PROTECTED
 
     def data_ack(self):
-        return self.initial(self.their_key) + 1 + len(self.channel.received if self.channel else b"") + self.data_fin
+        return self.initial(self.their_key) + 1 + len(self.connection.received) + self.connection.data_fin
 
     def send_mapped(self, data, size=1200):
         """Frames of so many bytes each, with their mappings, and acknowledgements in them."""
         for at in range(0, len(data), size):
             piece = data[at:at + size]
-            mapping = dss(self.data_ack(), self.initial(self.key) + 1 + self.mapped, 1 + self.mapped, len(piece))
+            mapping = dss(self.data_ack(), self.end_of_data(), 1 + self.mapped, len(piece))
             self.tcp.write(self.channel.frame(piece, signals=mapping))
             self.mapped += len(piece)
+            self.connection.sent += len(piece)
+
+    def end_of_data(self):
+        return self.initial(self.key) + 1 + self.connection.sent
 
     def say(self, *signals):
         self.tcp.write(self.channel.frame(signals=b"".join(signals)))
 
     def finish_data(self):
-        self.sends_fin = True
-        self.say(dss(self.data_ack(), self.initial(self.key) + 1 + self.mapped, 0, 1, fin=True))
+        self.connection.sends_fin = True
+        self.say(dss(self.data_ack(), self.end_of_data(), 0, 1, fin=True))
 
     def work(self):
         super().work()
@@ -124,9 +159,9 @@ class MptcpPeer(Peer):
         for frame in self.channel.frames[len(self.signals):]:
             self.signals.append(frame.signals)
             self.hear(frame)
-        now = len(self.channel.received) + self.data_fin
-        if now > self.told and not self.tcp.fin and not self.channel.ended:
-            self.told = now
+        now = len(self.connection.received) + self.connection.data_fin
+        if now > self.connection.told and not self.tcp.fin and not self.channel.ended:
+            self.connection.told = now
             self.say(dss(self.data_ack()))
 
     def hear(self, frame):
@@ -153,20 +188,21 @@ class MptcpPeer(Peer):
         if frame.data and any(start < end and frame.offset < stop for start, stop in self.headers):
             self.wrong("a DSS in the header of a segment with data (ProtectedSignalling, Sending)")
         for sequence, subflow, length in mappings:
-            begin = self.initial(self.their_key)
-            if (sequence - begin - subflow) % 2 ** 32 or not subflow - 1 <= frame.at <= frame.at + len(frame.data) <= subflow - 1 + length:
-                self.wrong(f"bytes {frame.at} to {frame.at + len(frame.data)} with the mapping {(sequence - begin) % 2 ** 32}, {subflow}, {length}")
+            begin = (sequence - self.initial(self.their_key) - 1) % 2 ** 32
+            if not subflow - 1 <= frame.at <= frame.at + len(frame.data) <= subflow - 1 + length:
+                self.wrong(f"bytes {frame.at} to {frame.at + len(frame.data)} with the mapping {begin}, {subflow}, {length}")
+            self.connection.store(begin + frame.at - (subflow - 1), frame.data)
 
     def hear_ack(self, ack, width):
         acknowledged = (ack - self.initial(self.key) - 1) % (2 ** (8 * width))
-        if acknowledged > self.mapped + self.sends_fin:
-            self.wrong(f"acknowledges {acknowledged} bytes of {self.mapped}")
+        if acknowledged > self.connection.sent + self.connection.sends_fin:
+            self.wrong(f"acknowledges {acknowledged} bytes of {self.connection.sent}")
         elif acknowledged <= self.acknowledged and self.acknowledged > 0:
             self.wrong(f"an acknowledgement that says no more than the one before: {acknowledged} (ProtectedSignalling, Sending)")
         self.acknowledged = max(self.acknowledged, acknowledged)
 
     def hear_fin(self, frame, mapping):
-        self.data_fin = True
+        self.connection.data_fin = True
         if mapping is None or not frame.data and mapping[1:] != (0, 1):
             self.wrong(f"DATA_FIN without data, with the mapping {mapping} (ProtectedSignalling, Sending)")
 
@@ -177,3 +213,54 @@ class MptcpPeer(Peer):
         """ADD_ADDR with its HMAC (3.4.1)."""
         digest = hmac.new(self.key + self.their_key, bytes([identifier]) + address + b"\0\0", hashlib.sha256).digest()
         return option(ADD_ADDR, 0, bytes([identifier]) + address + digest[-8:])
+
+
+class JoinSession(Session):
+    """One of a connection's two join chains (JoinChains, 3 and 5)."""
+
+    def __init__(self, first, opener, tep=None):
+        tokens = [token(first.key), token(first.their_key)]
+        if first.session.role == "B":
+            tokens.reverse()
+        head = cprf(first.session.secret(first.keys.index), b"\x10" + opener.encode() + b"".join(tokens), 32)
+        super().__init__(head, tep or first.tep, first.session.aead, first.session.role)
+        self.randoms = b""
+
+    def session_nonce(self, mine, theirs):
+        return super().session_nonce(mine, theirs) + self.randoms
+
+
+class JoinPeer(MptcpPeer):
+    """A subflow that the peer opens, of a connection that it opened too."""
+
+    def __init__(self, first, tep=None):
+        self.first, self.random, self.their_random = first, os.urandom(4), None
+        tcp = Tcp(first.tcp.host, first.tcp.remote_address, first.tcp.remote_port)
+        super().__init__(tcp, True, connection=first.connection, teps=(), session=JoinSession(first, first.session.role, tep), nonce=os.urandom(7),
+                         eager=True)
+        tcp.connect()
+
+    def digest(self, keys, randoms):
+        return hmac.new(keys, randoms, hashlib.sha256).digest()
+
+    def capable(self, flags):
+        """MP_JOIN in place of MP_CAPABLE (RFC 8684, 3.2)."""
+        if flags & SYN:
+            return option(JOIN, 0, b"\x03" + token(self.their_key) + self.random)
+        if self.heard_non_syn:
+            return b""
+        return option(JOIN, 0, b"\0" + self.digest(self.key + self.their_key, self.random + self.their_random)[:20])
+
+    def segment(self, segment):
+        for raw in segment.raw_options(KIND):
+            if subtype(raw) == JOIN and segment.has(SYN) and len(raw) == 16:
+                self.their_random = raw[12:16]
+                if raw[4:12] != self.digest(self.their_key + self.key, self.their_random + self.random)[:8]:
+                    self.wrong("MP_JOIN with another HMAC (RFC 8684, 3.2)")
+                self.plan.session.randoms = self.random + self.their_random
+        super().segment(segment)
+
+    def begin(self, *arguments):
+        super().begin(*arguments)
+        # Proves that the secret is known (JoinChains, 4.2).
+        self.tcp.write(self.channel.frame())

@@ -10,7 +10,7 @@ from lab import case, expect
 from wire import ACK, RST
 
 MPTCP = 262
-RESET = mptcp.option(mptcp.TCPRST, 0, b"\0")
+RESET = mptcp.RESET
 ARTICLE = "ProtectedSignalling"
 
 
@@ -206,14 +206,14 @@ def mapped(lab, active):
     lab.until(lambda: len(application.inbox) >= begin + len(out) or application.ended(), "the application received all")
     expect(application.inbox[begin:] == out, f"the application received {len(application.inbox) - begin} bytes, not those sent; {application.outcome()}")
     lab.until(lambda: len(channel.received) >= start + len(back) or peer.tcp.reset, "the peer received all")
-    expect(channel.received[start:] == back, "the peer received other bytes")
+    expect(channel.received[start:] == back and peer.connection.received == channel.received, "the peer received other bytes")
     # Mappings and acknowledgements are checked as they arrive.
-    lab.until(lambda: peer.acknowledged == peer.mapped, "all is acknowledged in frames")
+    lab.until(lambda: peer.acknowledged == peer.connection.sent, "all is acknowledged in frames")
     peer.finish_data()
     lab.until(application.ended, "the application hears of the end")
     expect(application.eof, f"the application saw {application.outcome()}, not an end of file")
     application.finish()
-    lab.until(lambda: peer.data_fin, "a frame with DATA_FIN")
+    lab.until(lambda: peer.connection.data_fin, "a frame with DATA_FIN")
 
 
 @both("MPTCP: ADD_ADDR in a frame is echoed in a frame", "Sending")
@@ -230,7 +230,7 @@ def fastclose(lab, active):
     peer, application, channel = multipath(lab, active)
     close = mptcp.option(mptcp.FASTCLOSE, 0, b"\0" + peer.their_key)
     peer.tcp.transmit(ACK, peer.tcp.next, options=close)
-    peer.tcp.transmit(ACK, peer.tcp.next, options=mptcp.dss(peer.data_ack(), peer.initial(peer.key) + 1 + peer.mapped, 0, 1, fin=True))
+    peer.tcp.transmit(ACK, peer.tcp.next, options=mptcp.dss(peer.data_ack(), peer.end_of_data(), 0, 1, fin=True))
     peer.send_mapped(b"behind them")
     lab.until(lambda: application.inbox.endswith(b"behind them") or application.ended(), "data arrives")
     expect(not application.ended(), f"the application saw {application.outcome()}")
@@ -248,3 +248,53 @@ def says_fastclose(lab):
     closes = peer.said(mptcp.FASTCLOSE)
     expect(closes or peer.said(mptcp.TCPRST), f"the last frame says {channel.frames[-1].signals}")
     expect(all(raw[4:12] == peer.key for raw in closes), "MP_FASTCLOSE with another key")
+
+
+def to_be_joined(lab):
+    """A connection whose listener stays: a join needs one."""
+    peer, listener = lab.opening(kind=mptcp.MptcpPeer, protocol=MPTCP, teps=(PROTECTED,))
+    application = lab.accepted(listener)
+    lab.encrypted(peer)
+    peer.send_mapped(b"first")
+    lab.until(lambda: application.inbox == b"first", "the first data arrives")
+    lab.until(lambda: peer.acknowledged, "a first acknowledgement")
+    return peer, application, listener
+
+
+@case("MPTCP: two subflows, mappings and acknowledgements in the frames of both", f"{ARTICLE}, Negotiation; JoinChains, 3 to 5")
+def joined(lab):
+    peer, application, listener = to_be_joined(lab)
+    join = mptcp.JoinPeer(peer)
+    lab.peers.append(join)
+    lab.encrypted(join)
+    expect(join.resumed and join.tep == PROTECTED, "another TEP than the connection's (ProtectedSignalling, Negotiation)")
+    lab.until(lambda: join.heard_non_syn, "the join is answered")
+    expect(lab.subflow(join)["session_id"] == join.session_id and join.session_id.startswith("a0"), "session IDs differ")
+    pieces = [os.urandom(7000) for _ in range(6)]
+    for piece, subflow in zip(pieces, (join, peer) * 3):
+        subflow.send_mapped(piece)
+    lab.until(lambda: len(application.inbox) >= 5 + 42_000 or application.ended(), "the application received all")
+    expect(application.inbox == b"first" + b"".join(pieces), f"the application received other bytes; {application.outcome()}")
+    back = os.urandom(200_000)
+    application.send(back)
+    lab.until(lambda: len(join.connection.received) >= len(back) or peer.tcp.reset, "the peer received all")
+    expect(join.connection.received == back, "the peer received other bytes")
+    lab.until(lambda: max(peer.acknowledged, join.acknowledged) == peer.connection.sent, "all is acknowledged in frames")
+    join.say(mptcp.RESET)
+    peer.send_mapped(b"the rest")
+    lab.until(lambda: application.inbox.endswith(b"the rest") or application.ended(), "one subflow goes on")
+    expect(not application.ended(), application.outcome())
+    listener.close()
+    return f"{len(peer.channel.received)} and {len(join.channel.received)} bytes on the subflows"
+
+
+@case("MPTCP: a join with another TEP than its connection's is refused", f"{ARTICLE}, Negotiation; JoinChains, 3")
+def join_with_other_tep(lab):
+    peer, application, listener = to_be_joined(lab)
+    join = mptcp.JoinPeer(peer, CURVE25519)
+    lab.peers.append(join)
+    lab.until(lambda: join.tcp.reset or join.tcp.log, "an answer")
+    expect(join.tcp.reset, f"it is answered: {join.tcp.log[0]}")
+    peer.send_mapped(b"goes on")
+    lab.until(lambda: application.inbox.endswith(b"goes on"), "the connection goes on")
+    listener.close()

@@ -87,6 +87,7 @@ class Tcp:
     """One connection. Made by `Tcp(...).connect()` or by a listener; `layer` (may be None) hears of segments and data."""
 
     def __init__(self, host, remote, remote_port, port=None, mss=None, scale=7, timestamps=False, window=1 << 18, iss=None, bare=False):
+        self.remote_address = remote
         self.host, self.remote, self.remote_port, self.port_here = host, packed(remote), remote_port, port or host.port()
         self.local = packed(host.addresses[len(self.remote)])
         self.mss, self.scale, self.timestamps, self.window = mss or 1500 - 20 - (20 if len(self.local) == 4 else 40), scale, timestamps, window
