@@ -26,8 +26,6 @@ extension Flow {
                 if k.isEmpty { signalling.arrived.append(signal) } else { mapping = signal }
             case .capableACK:
                 if !k.isEmpty { mapping.append(option) }
-            case nil:
-                break
             default:
                 signalling.arrived.append(TCPOptions(parsing: option))
             }

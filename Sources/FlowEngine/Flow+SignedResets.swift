@@ -63,6 +63,7 @@ extension Flow {
             output.actions.append(.injectLocal(range))
         }
         endByReset(now, &output)
+        isResetByPeer = true
     }
 }
 

@@ -178,6 +178,8 @@ final class Flow {
     var isCountedFinished = false
     var isJournaled = false
     var isReset = false
+    /// By a frame, or by silence after a reset.
+    var isResetByPeer = false
     /// The last frame did not authenticate.
     var hasFailed = false
     var lastFailure: Instant?
