@@ -13,8 +13,6 @@ begin_round() {
     round=$1 baseline=1 port=9300
     if [[ $round != plain ]]; then
         baseline=''
-        daemon_stop a
-        daemon_stop b
         if [[ $round == encrypted ]]; then port=9400; else port=9500; fi
         daemon_start a "${@:2}"
         daemon_start b "${@:2}"

@@ -111,7 +111,7 @@ extension Flow {
         let w = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let isExact = w == receive.nextW || w == receive.contiguousW || w == currentAckW
         if isExact || isInWindow(w), doubtsResets {
-            doubtReset(arrival.now, &output)
+            doubtReset(options, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
         guard isExact else {
@@ -169,7 +169,7 @@ extension Flow {
         sackDeadline = nil
         ackDeadline = nil
         doubt = nil
-        resetDeadline = nil
+        doubtedReset = nil
         heldDeadline = nil
         rekeyDeadline = nil
         isReset = true
@@ -220,7 +220,7 @@ extension Flow {
         sackDeadline = nil
         ackDeadline = nil
         doubt = nil
-        resetDeadline = nil
+        doubtedReset = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -354,7 +354,7 @@ extension Flow {
             if ackOwed { injectAck(now: now, &output) }
         }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
-        if let due = resetDeadline, due <= now { resetDue(now, &output) }
+        if let due = doubtedReset?.due, due <= now { resetDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = finDeadline, due <= now { missingFINDue(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }

@@ -151,8 +151,8 @@ final class Flow {
     var engineRetries = 0
     var progressDeadline: Instant?
     var doubt: Doubt?
-    /// When a reset counts that no frame announced, if the peer has not answered by then.
-    var resetDeadline: Instant?
+    /// No frame announced it, and none has come since.
+    var doubtedReset: DoubtedReset?
     /// The frame that announced the local kernel's reset, in W.
     var signedReset: Range<Int>?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
@@ -242,7 +242,7 @@ final class Flow {
         next = Instant.earlier(next, sackDeadline)
         next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
-        next = Instant.earlier(next, resetDeadline)
+        next = Instant.earlier(next, doubtedReset?.due)
         next = Instant.earlier(next, heldDeadline)
         next = Instant.earlier(next, finDeadline)
         next = Instant.earlier(next, proofDeadline)

@@ -277,12 +277,18 @@ import Testing
         if isMPTCP { connect() } else { pair.connect() }
         forgetWire()
         let flow = try #require(pair.server.engine.flows[FlowTuple(local: pair.b, remote: pair.a)])
-        pair.server.arrive(
-            pair.a, pair.b, 1001 &+ UInt32(flow.receive.nextW), 5001 &+ UInt32(flow.send.sentW), [.rst, .ack])
+        // What ends the whole connection may come second.
+        let fastClose: [UInt8] = [30, 12, 0x70, 0] + Multipath.keyB
+        for options in isMPTCP ? [[], fastClose] : [[]] {
+            pair.server.arrive(
+                pair.a, pair.b, 1001 &+ UInt32(flow.receive.nextW), 5001 &+ UInt32(flow.send.sentW), [.rst, .ack],
+                options)
+        }
         pair.server.advance(milliseconds: 2_900)
         #expect(pair.server.takeKernel().isEmpty)
         pair.server.advance(milliseconds: 200)
-        #expect(pair.server.takeKernel().contains { $0.packet.flags.contains(.rst) && $0.sequence == 1001 })
+        let reset = pair.server.takeKernel().first { $0.packet.flags.contains(.rst) && $0.sequence == 1001 }
+        #expect(reset.map(options) == (isMPTCP ? [fastClose] : []))
     }
 
     /// A peer that has reset is not alive because its engine can still answer.
