@@ -199,7 +199,7 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
-        if opener != nil, protectsSignals {
+        if protectsSignals {
             return deliverMapped(bytes, options, packet, id, k: k, fin: fin, acknowledged, &output)
         }
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }

@@ -58,7 +58,7 @@ extension Flow {
     ) {
         var base = copy wireOptions
         base.remove(TCPOptionKind.mptcp)
-        let handshake = wireOptions.handshakeOfMPTCP
+        let handshake = receive.acknowledgedK == 0 ? wireOptions.handshakeOfMPTCP : TCPOptions()
         var showsMPTCP = wireOptions.contains(TCPOptionKind.mptcp)
         if signalling.hasHeardDSS { showsMPTCP = true }
         var verdict = id

@@ -392,7 +392,7 @@ extension Flow {
                 data: data, urgent: urgent, fin: fin, rekey: rekey, signals: signalBytes, offset: offset, into: &target)
                 ?? false
         }
-        noteSealed(signals)
+        if send.nextW > Int(offset) { noteSealed(signals) }
     }
 
     /// Seals a frame without data: it owns no K, so the engine alone looks after it.

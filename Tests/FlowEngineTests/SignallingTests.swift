@@ -102,6 +102,18 @@ import Testing
         #expect(pair.client.takeKernel().filter { options($0) == [signal] }.count == 1)
     }
 
+    /// Nor before there are keys.
+    @Test(arguments: [addAddress, removeAddress, priority, dataFIN])
+    func norBeforeThereAreKeys(_ forged: [UInt8]) {
+        pair.clientSends(1000, 0, .syn, Multipath.synOptions([30, 4, 1, 1]))
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], Multipath.synOptions([30, 12, 1, 1] + Multipath.keyB))
+        pair.settle()
+        _ = pair.client.takeKernel()
+        pair.client.arrive(pair.b, pair.a, 5001, 1001, .ack, Multipath.timestamps + forged)
+        #expect(pair.client.takeKernel().flatMap(options).allSatisfy { $0 != forged })
+    }
+
     /// A kernel that has just accepted announces its addresses before there are keys.
     @Test func whatItSaysBeforeThereAreKeysWaits() {
         Multipath(pair).connect(isThirdACKLost: true)
