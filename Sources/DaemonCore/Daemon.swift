@@ -127,6 +127,7 @@ public final class Daemon: Sendable {
         }
         removeRules()
         await end(workers)
+        events.sumUpRefusedJoins(isLast: true)
         ended.open(.success(()))
     }
 
@@ -141,6 +142,7 @@ public final class Daemon: Sendable {
         await awaitSeed()
         var bootID = BootID.current
         while (try? await Task.sleep(for: .seconds(10))) != nil {
+            events.sumUpRefusedJoins()
             do {
                 if let now = BootID.current, now != bootID {
                     bootID = now

@@ -89,8 +89,9 @@ extension Flow {
         switch options.mptcpOption(isSYN: true) {
         case .joinSYN(let token, let random):
             isJoin = true
+            joinToken = token
             joinRandom = random
-            return beginJoin(token, options, &output)
+            return beginJoin(token, options, arrival, &output)
         case .capableSYN:
             mptcp = MPTCPConnection(isOpener: true)
             offersCapable = true
@@ -151,12 +152,22 @@ extension Flow {
         opening = Opening(offer: offer, option: offer.option, proposal: proposal)
     }
 
-    private func beginJoin(_ token: UInt32, _ options: borrowing TCPOptions, _ output: inout Output) {
+    private func beginJoin(
+        _ token: UInt32, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
         let candidates = host.tracker.connections(remoteToken: token)
         guard candidates.count <= 1 else { return refuseJoin(.ambiguousToken, &output) }
         guard let connection = candidates.first else {
             if host.tracker.isPlain(remoteToken: token) { return fallBack(.plainMPTCPConnection, &output) }
-            return refuseJoin(.unknownToken, &output)
+            guard policy.joins == .prefer else { return refuseJoin(.unknownToken, &output) }
+            phase = .aborted
+            let inquiry = JoinInquiry(tuple: tuple, interface: arrival.metadata.interface, token: token)
+            return output.actions.append(.inquire(inquiry))
+        }
+        guard policy.joins != .off else {
+            // The kernel would go on trying.
+            isRefused = true
+            return refuseJoin(.policy, &output)
         }
         guard connection.protection == .encrypted, let chain = connection.openingChain else {
             return refuseJoin(.noProof, &output)

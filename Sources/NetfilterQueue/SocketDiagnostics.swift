@@ -80,6 +80,15 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
         try ask(Self.request(type: Self.destroy, socket: target)) { _, _ in }
     }
 
+    /// The tokens of the MPTCP connection that a subflow belongs to; nil where there is no such socket, or it is none of MPTCP.
+    ///
+    /// - Parameter interface: index of the device to which the socket is bound, if it is bound to one.
+    public func tokens(
+        local: Endpoint, remote: Endpoint, interface: UInt32
+    ) throws(SystemCallError) -> TCPSocket.Tokens? {
+        try find(TCPSocket(local: local, remote: remote, interface: interface, state: 0))?.tokens
+    }
+
     /// The kernel looks connections up as it does for a segment: where one is gone, it finds the listener of its port,
     /// which to destroy would end the whole service.
     private func find(_ target: TCPSocket) throws(SystemCallError) -> TCPSocket? {
