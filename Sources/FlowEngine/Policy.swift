@@ -116,7 +116,8 @@ extension Flow {
     private var resetOfHandshake: TCPHeader {
         if isOpener {
             return TCPHeader(
-                sequence: inOrigin.sequence(at: 0), acknowledgment: outOrigin.sequence(at: 0), flags: [.rst, .ack],
+                sequence: isJoin ? Self.sequenceOfJoinReset : inOrigin.sequence(at: 0),
+                acknowledgment: outOrigin.sequence(at: 0), flags: [.rst, .ack],
                 window: 0)
         }
         return TCPHeader(

@@ -43,6 +43,8 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     static let noCookie = [UInt8](repeating: 0xff, count: 8)
     private static let byFamily: UInt16 = 20
     private static let destroy: UInt16 = 21
+    /// The bit of INET_DIAG_INFO: of a single socket the kernel tells the tokens only beside that (measured on 6.18), in a list always.
+    private static let information: UInt8 = 2
 
     public init() throws(SystemCallError) {
         socket = try NetlinkSocket(.sockDiag)
@@ -86,14 +88,15 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     public func tokens(
         local: Endpoint, remote: Endpoint, interface: UInt32
     ) throws(SystemCallError) -> TCPSocket.Tokens? {
-        try find(TCPSocket(local: local, remote: remote, interface: interface, state: 0))?.tokens
+        let target = TCPSocket(local: local, remote: remote, interface: interface, state: 0)
+        return try find(target, extensions: Self.information)?.tokens
     }
 
     /// The kernel looks connections up as it does for a segment: where one is gone, it finds the listener of its port,
     /// which to destroy would end the whole service.
-    private func find(_ target: TCPSocket) throws(SystemCallError) -> TCPSocket? {
+    private func find(_ target: TCPSocket, extensions: UInt8 = 0) throws(SystemCallError) -> TCPSocket? {
         var found: TCPSocket?
-        _ = try ask(Self.request(type: Self.byFamily, socket: target)) { span, header in
+        _ = try ask(Self.request(type: Self.byFamily, socket: target, extensions: extensions)) { span, header in
             found = span.tcpSocket(header) ?? found
         }
         guard let found, found.remote == target.remote, found.cookie != Self.noCookie else { return nil }
@@ -113,7 +116,7 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
         }
     }
 
-    private static func request(type: UInt16, socket: TCPSocket) -> NetlinkMessageBuilder {
+    private static func request(type: UInt16, socket: TCPSocket, extensions: UInt8 = 0) -> NetlinkMessageBuilder {
         var identity = NativeBytes()
         identity.append(big: socket.local.port)
         identity.append(big: socket.remote.port)
@@ -124,15 +127,16 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
         identity.append(socket.cookie)
         return request(
             type: type, flags: NetlinkSocket.request | NetlinkSocket.acknowledge,
-            family: UInt8(socket.local.address.isIPv6 ? AF_INET6 : AF_INET), states: .max, identity: identity.bytes)
+            family: UInt8(socket.local.address.isIPv6 ? AF_INET6 : AF_INET), states: .max, identity: identity.bytes,
+            extensions: extensions)
     }
 
     /// An `inet_diag_req_v2`.
     private static func request(
-        type: UInt16, flags: UInt16, family: UInt8, states: UInt32, identity: [UInt8]
+        type: UInt16, flags: UInt16, family: UInt8, states: UInt32, identity: [UInt8], extensions: UInt8 = 0
     ) -> NetlinkMessageBuilder {
         var body = NativeBytes()
-        body.append([family, UInt8(IPPROTO_TCP), 0, 0])
+        body.append([family, UInt8(IPPROTO_TCP), extensions, 0])
         body.append(states)
         body.append(identity)
         var builder = NetlinkMessageBuilder(capacity: 512)
