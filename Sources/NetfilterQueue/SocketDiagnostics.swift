@@ -43,7 +43,7 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     static let noCookie = [UInt8](repeating: 0xff, count: 8)
     private static let byFamily: UInt16 = 20
     private static let destroy: UInt16 = 21
-    /// The bit of INET_DIAG_INFO: of a single socket the kernel tells the tokens only beside that (measured on 6.18), in a list always.
+    /// The bit of INET_DIAG_INFO: the kernel tells the tokens beside that only (measured on 6.18).
     private static let information: UInt8 = 2
 
     public init() throws(SystemCallError) {
@@ -51,14 +51,17 @@ public struct SocketDiagnostics: ~Copyable, Sendable {
     }
 
     /// All TCP sockets of both families but listeners: those in SYN_RECV and TIME_WAIT too.
-    public func list() throws(SystemCallError) -> [TCPSocket] {
+    ///
+    /// - Parameter withTokens: whether those of MPTCP subflows are wanted: the kernel then says four times as much.
+    public func list(withTokens: Bool = false) throws(SystemCallError) -> [TCPSocket] {
         var sockets: [TCPSocket] = []
         // Bits are 1 << state: all but LISTEN (10).
         let states: UInt32 = 0xfff & ~(1 << 10)
         for family in [AF_INET, AF_INET6] {
             let request = Self.request(
                 type: Self.byFamily, flags: NetlinkSocket.request | NetlinkSocket.dump, family: UInt8(family),
-                states: states, identity: [UInt8](repeating: 0, count: 48))
+                states: states, identity: [UInt8](repeating: 0, count: 48),
+                extensions: withTokens ? Self.information : 0)
             try socket.dump(request, "list sockets") { span, header in
                 if let socket = span.tcpSocket(header) { sockets.append(socket) }
             }
@@ -172,11 +175,11 @@ extension Span<UInt8> {
         return IPAddress(ipv6High: high, low: low)
     }
 
-    /// INET_DIAG_ULP_INFO: the name, then INET_ULP_INFO_MPTCP (4) with the tokens.
+    /// INET_DIAG_ULP_INFO: the name, then INET_ULP_INFO_MPTCP (3) with the tokens.
     private func tokens(_ ulp: Range<Int>) -> TCPSocket.Tokens? {
         var rest = ulp
         while let (type, value) = nextAttribute(&rest) {
-            guard type == 4 else { continue }
+            guard type == 3 else { continue }
             var inner = value
             var tokens = TCPSocket.Tokens(local: 0, remote: 0)
             while let (type, value) = nextAttribute(&inner) {
