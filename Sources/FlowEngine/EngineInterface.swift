@@ -339,6 +339,8 @@ public struct EngineCounters: Sendable, Hashable {
     public var connectionsRefused: UInt64 = 0
     public var authFailures: UInt64 = 0
     public var aborts: UInt64 = 0
+    /// Resets that no frame announced, of peers that announce theirs.
+    public var resetsDoubted: UInt64 = 0
     public var packetsHeld: UInt64 = 0
     public var packetsInjected: UInt64 = 0
     public var packetsDropped: UInt64 = 0

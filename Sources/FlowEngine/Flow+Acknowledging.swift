@@ -130,11 +130,7 @@ extension Flow {
         }
         asked = (receive.deliveredK, now)
         var options = TCPOptions()
-        if header.usesTimestamps, let latest = header.timestampEcho {
-            let option =
-                [TCPOptionKind.timestamps, 10] + latest.bigEndianBytes + header.timestampValue.bigEndianBytes
-            options.append(option.span)
-        }
+        appendTimestamps(to: &options)
         let beyond = receive.acknowledgedK + Self.beyondEveryWindow
         let fields = TCPHeader(
             sequence: inOrigin.sequence(at: beyond),
@@ -146,6 +142,13 @@ extension Flow {
         else { return false }
         output.actions.append(.injectLocal(range))
         return true
+    }
+
+    /// The peer's latest timestamp, for a segment to the local kernel that did not come from it.
+    func appendTimestamps(to options: inout TCPOptions) {
+        guard header.usesTimestamps, let latest = header.timestampEcho else { return }
+        let option = [TCPOptionKind.timestamps, 10] + latest.bigEndianBytes + header.timestampValue.bigEndianBytes
+        options.append(option.span)
     }
 
     /// No window reaches there, whatever the kernel has advertised that has not come here yet (RFC 7323 section 2.3: less than

@@ -9,6 +9,8 @@ enum FlowTime {
     /// After both FINs: TIME-WAIT and a little more.
     static let finished: Int64 = 70_000
     static let reset: Int64 = 5_000
+    /// How long a peer may take to show that a reset without its signature is not its own.
+    static let unsignedReset: Int64 = 3_000
     /// Aborted flows answer late packets with resets.
     static let aborted: Int64 = 60_000
     /// How long the local kernel's immediate answer may take, in nanoseconds.
@@ -91,9 +93,12 @@ extension Flow {
         } else {
             w = min(send.map.w(startingAt: k), send.sentW)
         }
+        let isAtEnd = w == send.sentW
+        announceReset(options, arrival.now, &output)
+        let place = isAtEnd ? send.sentW : w
         let range = compose(
-            fields(at: w, flags: packet.flags), options: options, like: packet, template: bytes, ciphertext: w..<w,
-            checksum: .full, &output)
+            fields(at: place, flags: packet.flags), options: options, like: packet, template: bytes,
+            ciphertext: place..<place, checksum: .full, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
         endByReset(arrival.now, &output)
     }
@@ -105,6 +110,10 @@ extension Flow {
         let packet = arrival.packet
         let w = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let isExact = w == receive.nextW || w == receive.contiguousW || w == currentAckW
+        if isExact || isInWindow(w), doubtsResets {
+            doubtReset(arrival.now, &output)
+            return drop(arrival.metadata.id, &output)
+        }
         guard isExact else {
             if isInWindow(w) {
                 challenge(arrival.now, &output)
@@ -152,7 +161,7 @@ extension Flow {
         forgetKeys()
     }
 
-    private func endByReset(_ now: Instant, _ output: inout Output) {
+    func endByReset(_ now: Instant, _ output: inout Output) {
         dropHeld(&output)
         engineDeadline = nil
         progressDeadline = nil
@@ -160,6 +169,7 @@ extension Flow {
         sackDeadline = nil
         ackDeadline = nil
         doubt = nil
+        resetDeadline = nil
         heldDeadline = nil
         rekeyDeadline = nil
         isReset = true
@@ -197,6 +207,7 @@ extension Flow {
             host.locked { keys = reason.isOfAll || mptcp.subflows <= 1 ? mptcp.keys : nil }
         }
         closingKeys = keys
+        announceAbort(keys, now, &output)
         injectReset(keys, &output)
         if let keys { injectFastClose(keys, &output) }
         if keys == nil || !reason.isOfAll { output.actions.append(.destroySocket(tuple)) }
@@ -209,6 +220,7 @@ extension Flow {
         sackDeadline = nil
         ackDeadline = nil
         doubt = nil
+        resetDeadline = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -226,6 +238,12 @@ extension Flow {
         opener = nil
         accepting = nil
         rekeyDeadline = nil
+    }
+
+    private func announceAbort(_ keys: MPTCPKeys?, _ now: Instant, _ output: inout Output) {
+        var options = TCPOptions()
+        if let keys { options.append(MPTCPOption.fastClose(keys.remote).span) }
+        announceReset(options, now, &output)
     }
 
     private func injectReset(_ keys: MPTCPKeys?, _ output: inout Output) {
@@ -336,6 +354,7 @@ extension Flow {
             if ackOwed { injectAck(now: now, &output) }
         }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
+        if let due = resetDeadline, due <= now { resetDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = finDeadline, due <= now { missingFINDue(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }

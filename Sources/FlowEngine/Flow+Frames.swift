@@ -89,7 +89,7 @@ extension Flow {
             receive.signedEndW = receive.nextW
             finDeadline = now.adding(milliseconds: Self.missingFIN)
         }
-        if frame.rekey { answerRekey(now, &output) }
+        if frame.rekey, !isReset { answerRekey(now, &output) }
         guard phase != .aborted else { return false }
         return proofOwed.map { prove($0, now, &output) } ?? true
     }
@@ -105,6 +105,8 @@ extension Flow {
         host.counters.framesOpened += 1
         receive.failures.clear()
         receive.unsignedFINs.clear()
+        resetDeadline = nil
+        if signsResets { take(frame, k: k..<k + frame.dataLength) }
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)
         return frame

@@ -102,6 +102,11 @@ extension Flow {
     /// What every packet from the wire may have made due.
     private func settle(_ now: Instant, _ output: inout Output) {
         guard phase == .encrypted || phase == .keyExchange else { return }
+        if signsResets {
+            handSignals(now, &output)
+            guard !isReset else { return }
+            tellAcknowledgment(now, &output)
+        }
         if !send.backlog.isEmpty { flushBacklog(now, &output) }
         if ackOwed, ackDeadline == nil { ackDeadline = now.adding(milliseconds: FlowTime.delayedAck) }
         armProgressTimer(now)
@@ -194,9 +199,17 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
+        if opener != nil, protectsSignals {
+            return deliverMapped(bytes, options, packet, id, k: k, fin: fin, acknowledged, &output)
+        }
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }
         let range = composeDelivery(bytes, options, packet, k: k, fin: fin, acknowledged, &output)
         output.actions.append(id.map { .replace($0, range, .encrypted) } ?? .injectLocal(range))
+        noteDelivered(k, fin: fin)
+    }
+
+    /// The local kernel is given `k`, and the end of it all if `fin`.
+    func noteDelivered(_ k: Range<Int>, fin: Bool) {
         if fin, receive.finK == nil { receive.endsEarly = true }
         // What follows a gap waits in the kernel for held packets to fill it: nothing is acknowledged for it.
         if k.lowerBound <= receive.deliveredK {
@@ -222,7 +235,7 @@ extension Flow {
         if let id { drop(id, &output) }
     }
 
-    private func composeDelivery(
+    func composeDelivery(
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ packet: TCPPacket, k: Range<Int>, fin: Bool,
         _ acknowledged: Int, _ output: inout Output
     ) -> Range<Int> {
@@ -257,6 +270,12 @@ extension Flow {
             var options = TCPOptions(held.packet, of: held.bytes.span)
             options.remove(ENO.optionKind)
             options.remove(TCPOptionKind.sack)
+            if protectsSignals {
+                deliver(
+                    held.bytes.span, options, held.packet, nil, k: share.range, fin: share.fin, send.acknowledgedW,
+                    &output)
+                continue
+            }
             refreshTimestamp(of: &options)
             let range = composeDelivery(
                 held.bytes.span, options, held.packet, k: share.range, fin: share.fin, send.acknowledgedW, &output)
@@ -336,7 +355,7 @@ extension Flow {
     /// Before a subflow is fully established, a packet without the MPTCP option that the kernel waits for makes it fall back or
     /// reset (DESIGN.md section 5): those without data stop here. Data without it, or the acknowledgement of data, means that the peer
     /// has fallen back.
-    private func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
+    func mayDeliver(_ options: inout TCPOptions, isEmpty: Bool) -> Bool {
         guard mptcp != nil else { return true }
         if isEmpty { options.dropMPTCPDataLength() }
         if !kernelEstablished { kernelEstablished = !isEmpty || completesHandshake(options) }

@@ -129,11 +129,16 @@ extension Flow {
             armSACKTimer(arrival.now)
             return drop(arrival.metadata.id, &output)
         }
+        if sealer == nil, protectsSignals, needsFrame(kernelOptions) {
+            return holdOutbound(bytes, kernelOptions, arrival, &output)
+        }
         let k = outOrigin.offset(of: packet.sequence, near: send.queuedK)
         if askForLife(k, arrival.now, &output) { return drop(arrival.metadata.id, &output) }
-        let options = outboundOptions(kernelOptions)
-        var w = pureAckW(k)
+        let frame = sealSignals(of: kernelOptions, arrival.now)
+        let options = outboundOptions(kernelOptions, isData: false)
+        var w = frame ?? pureAckW(k)
         var flags = packet.flags
+        if frame != nil { flags.insert(.psh) }
         if isAwaitingHandshakeACK {
             if handshakeACK == nil { handshakeACK = (Self.headers(of: packet, bytes), packet) }
             // Init1, or the empty frame that proves a join, rides on the third ACK and its repetitions.
@@ -169,8 +174,11 @@ extension Flow {
     /// The kernel's options with SACK blocks in W and, where due, the empty ENO option.
     ///
     /// - Parameter limit: bytes of options the packet has room for; those of the kernel always fit.
-    private func outboundOptions(_ kernel: borrowing TCPOptions, limit: Int = TCPOptions.capacity) -> TCPOptions {
+    private func outboundOptions(
+        _ kernel: borrowing TCPOptions, isData: Bool, limit: Int = TCPOptions.capacity
+    ) -> TCPOptions {
         var options = copy kernel
+        if sealer != nil, protectsSignals { options.keepOpenSignals(isData: isData) }
         let blocks = kernel.sackBlocks
         options.remove(TCPOptionKind.sack)
         appendENO(to: &options)
@@ -202,7 +210,7 @@ extension Flow {
         _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
     ) {
         let sequence = arrival.packet.sequence
-        let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence }
+        let isRepeated = heldOutbound.contains { $0.packet.sequence == sequence && !$0.isPureAck }
         guard !isRepeated, admitHeldOutbound(bytes: bytes.count) else {
             return drop(arrival.metadata.id, &output)
         }
@@ -243,7 +251,11 @@ extension Flow {
             host.pending.outbound.release(held.load)
             let arrival = Arrival(packet: held.packet, metadata: held.metadata, now: now)
             let options = TCPOptions(held.packet, of: held.bytes.span)
-            emitData(held.bytes.span, options, arrival, &output)
+            if held.isPureAck {
+                emitPureAck(held.bytes.span, options, arrival, &output)
+            } else {
+                emitData(held.bytes.span, options, arrival, &output)
+            }
         }
         heldOutbound = []
     }
@@ -261,21 +273,24 @@ extension Flow {
         let isNew = end > send.queuedK || (packet.flags.contains(.fin) && end == send.queuedK && !hasQueuedFIN)
         noteRepetition(from: first, to: end, arrival.now)
         noteSegment(packet, kernelOptions, isGSO: arrival.metadata.isGSO)
+        sendSignals(of: kernelOptions, isNewData: isNew, arrival.now, &output)
         if isNew {
             let limit = frameLimit(
                 optionCount: kernelOptions.paddedCount,
                 superPacket: arrival.metadata.isGSO ? packet.payload.count : 0, arrival.now)
-            sealNew(bytes, arrival, from: send.queuedK - first, limit: limit)
+            sealNew(bytes, kernelOptions, arrival, from: send.queuedK - first, limit: limit)
         }
 
         let isFIN = packet.flags.contains(.fin) && send.finK == end
         let start = withUnheardProof(max(send.map.w(startingAt: first), send.retransmittableW))
         let stop = min(send.map.w(endingAt: min(end + (isFIN ? 1 : 0), send.nextK)), send.dataEndW)
         let limit = optionLimit(min(start, stop)..<stop, kernelOptions, arrival.metadata)
-        let options = outboundOptions(kernelOptions, limit: limit)
+        let options = outboundOptions(kernelOptions, isData: true, limit: limit)
         if start < stop || (isFIN && send.acknowledgedW < send.nextW) {
+            // What belongs to another mapping must not be merged with this on the way, now that they look alike.
+            let flags = isNew && protectsSignals ? packet.flags.union(.psh) : packet.flags
             emit(
-                min(start, stop)..<stop, fin: isFIN, flags: packet.flags, options: options, template: bytes, arrival,
+                min(start, stop)..<stop, fin: isFIN, flags: flags, options: options, template: bytes, arrival,
                 &output)
         } else {
             drop(arrival.metadata.id, &output)
@@ -300,14 +315,17 @@ extension Flow {
     }
 
     /// Seals what the packet brings beyond byte `skip` of its data; what the peer's window has no room for waits.
-    private func sealNew(_ bytes: Span<UInt8>, _ arrival: Arrival, from skip: Int, limit: Int) {
+    private func sealNew(
+        _ bytes: Span<UInt8>, _ options: borrowing TCPOptions, _ arrival: Arrival, from skip: Int, limit: Int
+    ) {
         let packet = arrival.packet
         let isFIN = packet.flags.contains(.fin)
         let data = bytes.extracting(packet.payload).extracting(skip..<packet.payload.count)
         traffic.plainOut += UInt64(data.count)
         let urgent =
             packet.flags.contains(.urg) ? send.queuedK - skip + Int(packet.urgentPointer) - 1 : nil
-        let sealed = send.backlog.isEmpty ? seal(data, fin: isFIN, urgentK: urgent, limit: limit) : 0
+        let mapping = mapping(of: options)
+        let sealed = send.backlog.isEmpty ? seal(data, mapping, fin: isFIN, urgentK: urgent, limit: limit) : 0
         guard sealed < data.count || (isFIN && send.finK == nil) else { return }
         send.backlog.append(
             BacklogPacket(
@@ -317,20 +335,26 @@ extension Flow {
 
     /// Seals as much of `data`, which begins at the next K byte, as the peer's window takes; returns how much.
     ///
-    /// - Parameter limit: bytes of data in a frame at most.
-    private func seal(_ data: Span<UInt8>, fin: Bool, urgentK: Int?, limit: Int) -> Int {
+    /// - Parameters:
+    ///   - mapping: says where in an MPTCP connection the data belongs.
+    ///   - limit: bytes of data in a frame at most.
+    private func seal(
+        _ data: Span<UInt8>, _ mapping: borrowing TCPOptions, fin: Bool, urgentK: Int?, limit: Int
+    ) -> Int {
         var done = 0
         while done < data.count {
             let urgent = urgentK.flatMap { UInt16(exactly: $0 - send.nextK) }
-            let overhead = urgent == nil ? Frame.overhead : Frame.overhead + 2
+            let signals = frameSignals(mapping)
+            let overhead = Frame.length(data: 0, urgent: urgent != nil, signals: signals.count)
             let rest = data.count - done
-            let length = min(rest, limit + Frame.overhead - overhead, send.room - overhead)
+            // Signals take the place of the option that the segment does not have.
+            let length = min(rest, limit - (urgent == nil ? 0 : 2), send.room - overhead)
             // Small change is not worth a frame while an acknowledgement is due that opens the window.
             let isWorthIt = length == rest || length >= 256 || (length > 0 && send.acknowledgedW == send.nextW)
             guard length > 0, isWorthIt else { return done }
             let isLast = length == rest
             sealFrame(
-                data.extracting(done..<done + length), fin: fin && isLast, rekey: isKeyWornOut, urgent: urgent,
+                data.extracting(done..<done + length), signals, fin: fin && isLast, rekey: isKeyWornOut, urgent: urgent,
                 &host.frameScratch)
             done += length
             if isLast && fin { send.appendFIN(frame: [UInt8]().span) }
@@ -341,31 +365,39 @@ extension Flow {
 
     /// Seals the empty frame with FINp that goes before a FIN without data.
     private func sealFIN(_ scratch: inout [UInt8]) {
-        let length = Frame.length(data: 0, urgent: false)
+        let signals = frameSignals(TCPOptions())
+        let length = Frame.length(data: 0, urgent: false, signals: signals.count)
         host.counters.framesSealed += 1
         var all = scratch.mutableSpan
         var target = all._mutatingExtracting(0..<length)
         let isSealed = sealer?.seal(
-            data: [UInt8]().span, urgent: nil, fin: true, rekey: false, offset: UInt64(send.nextW), into: &target)
+            data: [UInt8]().span, urgent: nil, fin: true, rekey: false, signals: signals.span,
+            offset: UInt64(send.nextW), into: &target)
         if isSealed == true { send.appendFIN(frame: scratch.span.extracting(0..<length)) }
     }
 
     /// Seals one frame at the end of the stream.
     private func sealFrame(
-        _ data: Span<UInt8>, fin: Bool, rekey: Bool, urgent: UInt16?, _ scratch: inout [UInt8]
+        _ data: Span<UInt8>, _ signals: borrowing TCPOptions, fin: Bool, rekey: Bool, urgent: UInt16?,
+        _ scratch: inout [UInt8]
     ) {
-        let length = Frame.length(data: data.count, urgent: urgent != nil)
+        let length = Frame.length(data: data.count, urgent: urgent != nil, signals: signals.count)
+        let lead = Frame.lead(urgent: urgent != nil, signals: signals.count)
         let offset = UInt64(send.nextW)
         host.counters.framesSealed += 1
         if rekey { host.counters.rekeys += 1 }
-        send.append(count: length, kCount: data.count, lead: urgent == nil ? 4 : 6, spare: &scratch) { target in
-            sealer?.seal(data: data, urgent: urgent, fin: fin, rekey: rekey, offset: offset, into: &target) ?? false
+        let signalBytes = signals.span
+        send.append(count: length, kCount: data.count, lead: lead, spare: &scratch) { target in
+            sealer?.seal(
+                data: data, urgent: urgent, fin: fin, rekey: rekey, signals: signalBytes, offset: offset, into: &target)
+                ?? false
         }
+        noteSealed(signals)
     }
 
     /// Seals a frame without data: it owns no K, so the engine alone looks after it.
-    func sealEmptyFrame(rekey: Bool) {
-        sealFrame([UInt8]().span, fin: false, rekey: rekey, urgent: nil, &host.frameScratch)
+    func sealEmptyFrame(rekey: Bool, signals: borrowing TCPOptions = TCPOptions()) {
+        sealFrame([UInt8]().span, signals, fin: false, rekey: rekey, urgent: nil, &host.frameScratch)
     }
 
     // MARK: The peer's window
@@ -376,7 +408,8 @@ extension Flow {
             let start = send.nextW
             let options = TCPOptions(first.packet, of: first.template.span)
             let limit = frameLimit(optionCount: options.paddedCount, superPacket: 0, now)
-            let sealed = seal(first.data.span, fin: first.isFIN, urgentK: first.urgentK, limit: limit)
+            let sealed = seal(
+                first.data.span, mapping(of: options), fin: first.isFIN, urgentK: first.urgentK, limit: limit)
             guard send.nextW > start else { return }
             let isFIN = send.finK != nil
             let w = start..<(isFIN ? send.nextW - 1 : send.nextW)
@@ -390,7 +423,7 @@ extension Flow {
     }
 
     private func injectBacklog(_ w: Range<Int>, fin: Bool, like source: BacklogPacket, _ output: inout Output) {
-        var options = outboundOptions(TCPOptions(source.packet, of: source.template.span))
+        var options = outboundOptions(TCPOptions(source.packet, of: source.template.span), isData: true)
         if header.usesTimestamps, let echo = options.range(of: TCPOptionKind.timestamps) {
             // Its own timestamp would be stale; the latest is never older than one already sent.
             let fresh = ownOptions(now: header.timestampTaken)

@@ -24,13 +24,15 @@ extension Flow {
 
     /// Frames of our own go out at once, as RFC 8548 section 3.8 demands, so they need not fit the peer's window. A peer that
     /// acknowledges none of them gets only so many.
-    private var mayOwnMore: Bool { send.engineOwned.count < Self.mostOwned }
+    var mayOwnMore: Bool { send.engineOwned.count < Self.mostOwned }
     static let mostOwned = 256
 
     /// Seals and sends a frame without data.
-    private func sealOwn(rekey: Bool, _ now: Instant, _ output: inout Output) {
+    func sealOwn(
+        rekey: Bool, signals: borrowing TCPOptions = TCPOptions(), _ now: Instant, _ output: inout Output
+    ) {
         let start = send.nextW
-        sealEmptyFrame(rekey: rekey)
+        sealEmptyFrame(rekey: rekey, signals: signals)
         guard send.nextW > start else { return }
         injectOwn(start..<send.nextW, flags: [.ack, .psh], options: ownOptions(now: now), &output)
         armEngineTimer(now)

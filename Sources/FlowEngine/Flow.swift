@@ -22,6 +22,7 @@ struct HeldOutbound {
     let metadata: PacketMetadata
 
     var load: HeldLoad { HeldLoad(packets: 1, bytes: bytes.count) }
+    var isPureAck: Bool { packet.payload.isEmpty && !packet.flags.contains(.fin) }
 }
 
 /// One TCP connection between the local kernel and the wire.
@@ -104,6 +105,8 @@ final class Flow {
     /// The token in the SYN that was judged.
     var joinToken: UInt32?
     var offersCapable = false
+    /// What travels in frames of MPTCP's signalling.
+    var signalling = Signalling()
     /// The kernel has seen an MPTCP option behind the handshake: packets without one cannot make it fall back.
     var kernelEstablished = false
     /// The kernel speaks without MPTCP, and so has fallen back to TCP.
@@ -148,6 +151,10 @@ final class Flow {
     var engineRetries = 0
     var progressDeadline: Instant?
     var doubt: Doubt?
+    /// When a reset counts that no frame announced, if the peer has not answered by then.
+    var resetDeadline: Instant?
+    /// The frame that announced the local kernel's reset, in W.
+    var signedReset: Range<Int>?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
     var lastChallenge: Instant?
     /// When the kernel was last made to acknowledge what had been delivered up to there, in K.
@@ -233,6 +240,7 @@ final class Flow {
         next = Instant.earlier(next, sackDeadline)
         next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
+        next = Instant.earlier(next, resetDeadline)
         next = Instant.earlier(next, heldDeadline)
         next = Instant.earlier(next, finDeadline)
         next = Instant.earlier(next, proofDeadline)

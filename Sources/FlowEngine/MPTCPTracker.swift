@@ -26,6 +26,18 @@ final class MPTCPConnection {
     var subflows = 1
     /// When the last subflow went; the connection outlives it for a while (make after break).
     var emptySince: Instant?
+    /// How far the peer's kernel has acknowledged this host's data, as far as a frame said so.
+    private(set) var authenticAck: UInt64?
+
+    /// Notes an acknowledgement that a frame brought, on any subflow.
+    func note(acknowledgment: DSSOption.Acknowledgment, start: UInt64) {
+        guard let known = authenticAck else {
+            authenticAck = acknowledgment.expanded(near: start)
+            return
+        }
+        let value = acknowledgment.expanded(near: known)
+        if Int64(bitPattern: value &- known) > 0 { authenticAck = value }
+    }
 
     init(isOpener: Bool) { self.isOpener = isOpener }
 
@@ -181,7 +193,12 @@ struct MPTCPTracker {
 
     /// The lower half of the initial data sequence number of a key's owner (RFC 8684 section 3.1).
     static func initialDataSequence(of key: UInt64, _ crypto: any CryptoProvider) -> UInt32 {
-        digest(of: key, crypto).span.loadUInt32(at: 28)
+        UInt32(truncatingIfNeeded: initialSequence(of: key, crypto))
+    }
+
+    /// The initial data sequence number of a key's owner (RFC 8684 section 3.1).
+    static func initialSequence(of key: UInt64, _ crypto: any CryptoProvider) -> UInt64 {
+        digest(of: key, crypto).span.loadUInt64(at: 24)
     }
 
     private static func digest(of key: UInt64, _ crypto: any CryptoProvider) -> [UInt8] {

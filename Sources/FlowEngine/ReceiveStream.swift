@@ -59,6 +59,14 @@ struct Failures: Sendable {
     mutating func clear() { self = Failures() }
 }
 
+/// Data of one MPTCP mapping, or of none.
+struct DataMapping: Sendable {
+    /// In K.
+    var k: Range<Int>
+    /// A DSS or MP_CAPABLE with a mapping; empty where the peer's kernel sent none.
+    let option: TCPOptions
+}
+
 /// One direction into this host: what the wire carried (W), what of it authenticated and which K bytes it became.
 struct ReceiveStream: Sendable {
     var map = SequenceMap()
@@ -92,6 +100,8 @@ struct ReceiveStream: Sendable {
     var urgentEndK = 0
     /// W offset the local kernel's window ended at when it was widest.
     private(set) var rightEdge = 0
+    /// What the frames say of data that the local kernel has not acknowledged, where they do (see the article ProtectedSignalling).
+    private var mappings: Deque<DataMapping> = []
 
     /// W offset of the next frame.
     var nextW: Int { map.wEnd }
@@ -111,7 +121,7 @@ struct ReceiveStream: Sendable {
             return opened?.dataLength
         }
         guard let opened else { return nil }
-        map.append(kCount: opened.dataLength, wCount: wCount, lead: opened.urgent == nil ? 4 : 6)
+        map.append(kCount: opened.dataLength, wCount: wCount, lead: opened.lead)
         advanceContiguous()
         return opened
     }
@@ -134,6 +144,7 @@ struct ReceiveStream: Sendable {
         deliveredK = max(deliveredK, k)
         plaintext.discard(before: min(k, nextK))
         map.discard(k: min(k, nextK), w: nextW)
+        while let first = mappings.first, first.k.upperBound <= k { mappings.removeFirst() }
         while let first = promisedPackets.first, map.k(standingBelow: first.w.upperBound) <= k {
             promisedPackets.removeFirst()
         }
@@ -149,6 +160,21 @@ struct ReceiveStream: Sendable {
 
     /// What to acknowledge to the peer when the kernel acknowledges `k`.
     func acknowledgedW(_ k: Int) -> Int { max(promisedW, map.w(acknowledging: min(k, nextK))) }
+
+    /// Notes which MPTCP option says where in the connection the data at `k`, the latest, belongs.
+    mutating func append(mapping option: TCPOptions, of k: Range<Int>) {
+        if let last = mappings.last, last.k.upperBound == k.lowerBound, last.option == option {
+            mappings[mappings.count - 1].k = last.k.lowerBound..<k.upperBound
+        } else {
+            mappings.append(DataMapping(k: k, option: option))
+        }
+    }
+
+    /// The mapping of the data at `k`.
+    func mapping(at k: Int) -> DataMapping? {
+        let index = mappings.firstIndexSorted { $0.k.upperBound > k }
+        return index < mappings.count && mappings[index].k.lowerBound <= k ? mappings[index] : nil
+    }
 
     func copyPlaintext(_ range: Range<Int>, into target: inout MutableSpan<UInt8>, at index: Int) {
         plaintext.copy(range, into: &target, at: index)

@@ -70,7 +70,7 @@ public final class OpenSSLProvider: CryptoProvider, Sendable {
 
     public func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair {
         switch tep {
-        case .curve25519: MontgomeryKeyPair(.x25519, random)
+        case .curve25519, .curve25519MPTCP: MontgomeryKeyPair(.x25519, random)
         case .curve448: MontgomeryKeyPair(.x448, random)
         case .p256: WeierstrassKeyPair(.p256, random)
         case .p521: WeierstrassKeyPair(.p521, random)

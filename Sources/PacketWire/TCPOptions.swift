@@ -17,6 +17,13 @@ public enum TCPOptionKind {
 /// Parsing stops where the bytes stop making sense, as every receiver does.
 public struct TCPOptions: Sendable {
     public static let capacity = 40
+
+    public static func == (a: borrowing TCPOptions, b: borrowing TCPOptions) -> Bool {
+        guard a.count == b.count else { return false }
+        for index in 0..<a.count where a.storage[index] != b.storage[index] { return false }
+        return true
+    }
+
     private var storage = InlineArray<40, UInt8>(repeating: 0)
     public private(set) var count = 0
 
@@ -71,6 +78,12 @@ public struct TCPOptions: Sendable {
             if storage[option.lowerBound] == kind { return option }
         }
         return nil
+    }
+
+    /// Calls `body` with each option of `kind`, kind and length byte included.
+    public func forEach(of kind: UInt8, _ body: (Span<UInt8>) -> Void) {
+        var index = 0
+        while let option = next(kind, from: &index) { body(span.extracting(option)) }
     }
 
     /// The bytes behind kind and length of the first option of `kind`.

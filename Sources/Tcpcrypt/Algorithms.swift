@@ -1,13 +1,17 @@
-/// The tcpcrypt key-agreement schemes, by TCP-ENO identifier (RFC 8548 section 7, table 4).
+/// The tcpcrypt key-agreement schemes, by TCP-ENO identifier (RFC 8548 section 7, table 4), and our own.
 public enum TEP: UInt8, CaseIterable, Hashable, Sendable {
+    /// Curve25519, with frames that carry MPTCP's signalling (see the article ProtectedSignalling). The identifier is the one for
+    /// experiments (RFC 8547 section 11).
+    case curve25519MPTCP = 0x20
     case p256 = 0x21
     case p521 = 0x22
     case curve25519 = 0x23
     case curve448 = 0x24
 
-    /// The name in IANA's registry.
+    /// The name in IANA's registry; that of our own in the same style.
     public var name: String {
         switch self {
+        case .curve25519MPTCP: "TCPCRYPT_ECDHE_Curve25519_MPTCP"
         case .p256: "TCPCRYPT_ECDHE_P256"
         case .p521: "TCPCRYPT_ECDHE_P521"
         case .curve25519: "TCPCRYPT_ECDHE_Curve25519"
@@ -21,10 +25,13 @@ public enum TEP: UInt8, CaseIterable, Hashable, Sendable {
         switch self {
         case .p256: 2 + 33
         case .p521: 2 + 67
-        case .curve25519: 32
+        case .curve25519, .curve25519MPTCP: 32
         case .curve448: 56
         }
     }
+
+    /// Whether frames may carry signals, and resets are signed (ProtectedSignalling).
+    public var protectsSignals: Bool { self == .curve25519MPTCP }
 
     /// N_A_LEN and N_B_LEN in bytes (RFC 8548 section 5).
     public var nonceLength: Int { 32 }

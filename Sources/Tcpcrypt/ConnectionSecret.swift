@@ -64,7 +64,7 @@ public struct ConnectionSecret {
         let key = { (sender: Role) in
             TrafficKey(master: master, generation: 0, sender: sender, algorithm: self.aead, crypto: crypto)
         }
-        return (FrameSealer(key(keyRole)), FrameOpener(key(keyRole.other)))
+        return (FrameSealer(key(keyRole)), FrameOpener(key(keyRole.other), readsSignals: tep.protectsSignals))
     }
 
     /// mk[0] (RFC 8548 section 3.3).

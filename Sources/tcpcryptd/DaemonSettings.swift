@@ -9,7 +9,7 @@ struct DaemonSettings: Equatable {
     static let defaultPath = "/etc/tcpcryptd.conf"
 
     /// Key-agreement schemes offered, most wanted first. Never empty.
-    var teps: [TEP] = [.curve25519]
+    var teps: [TEP] = [.curve25519MPTCP, .curve25519]
     /// AEADs offered, most wanted first. Never empty.
     var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of connections left alone (never of joins): services that encrypt by themselves.
@@ -105,7 +105,10 @@ struct DaemonSettings: Equatable {
 
     /// Short names first, then those of IANA's registry, as `tcpcryptctl` shows them.
     private static let tepNames: [(name: String, value: TEP)] =
-        [("Curve25519", .curve25519), ("Curve448", .curve448), ("P256", .p256), ("P521", .p521)]
+        [
+            ("Curve25519-MPTCP", .curve25519MPTCP), ("Curve25519", .curve25519), ("Curve448", .curve448),
+            ("P256", .p256), ("P521", .p521),
+        ]
         + TEP.allCases.map { ($0.name, $0) }
 
     private static let aeadNames: [(name: String, value: AEADAlgorithm)] =

@@ -1,4 +1,5 @@
 import FlowEngine
+import Tcpcrypt
 import TestSupport
 
 /// Draws setups of every kind.
@@ -49,6 +50,7 @@ extension Simulation.Side {
         side.engine.maximumFrameData = random.pick([14_000, 14_000, 14_000, 1000, 4000, 65_000])
         // Chosen by what was drawn already: the seeds that are known keep their runs.
         if side.kernel.sendBuffer % 3 == 0 { side.engine.mostBytesUnderKey = UInt64(side.kernel.sendBuffer / 16) }
+        if side.kernel.sendBuffer % 4 != 1 { side.engine.teps = [.curve25519MPTCP, .curve25519] }
         if side.kernel.receiveBuffer % 3 == 0 {
             side.engine.oldestKeyMilliseconds = Int64(side.kernel.receiveBuffer % 500 + 20)
         }

@@ -143,7 +143,7 @@ extension SYNFormENO {
 }
 
 extension Frame {
-    static func control(_ bytes: [UInt8]) -> (length: Int, rekey: Bool)? { parseControl(bytes.span) }
+    static func control(_ bytes: [UInt8]) -> (length: Int, rekey: Bool, reserved: UInt8)? { parseControl(bytes.span) }
 }
 
 extension HalfID {

@@ -17,6 +17,7 @@ extension EngineCounters {
         sum.fallbacks += right.fallbacks
         sum.authFailures += right.authFailures
         sum.aborts += right.aborts
+        sum.resetsDoubted += right.resetsDoubted
         sum.packetsHeld += right.packetsHeld
         sum.packetsInjected += right.packetsInjected
         sum.packetsDropped += right.packetsDropped
