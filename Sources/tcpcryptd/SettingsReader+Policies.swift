@@ -7,7 +7,9 @@ import Tcpcrypt
 extension SettingsReader {
     private static let mostPolicies = 64
     private static let mostEntries = 64
-    private static let keys = ["prefixes", "ports", "encryption", "joins", "application_aware", "passive_role", "resumption"]
+    private static let keys = [
+        "prefixes", "ports", "encryption", "joins", "application_aware", "passive_role", "resumption",
+    ]
 
     func policies(_ key: String) throws(SettingsError) -> [PolicyRule] {
         guard let value = member(key) else { return [] }
