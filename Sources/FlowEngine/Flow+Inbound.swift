@@ -11,6 +11,8 @@ extension Flow {
         switch phase {
         case .opening where crossing?.isAnswered == true && !arrival.packet.flags.contains(.rst):
             if let crossing { receiveFirstCrossedACK(crossing, bytes, arrival, &output) }
+        case .opening where isJoin && arrival.packet.flags.contains(.rst):
+            deliverResetOfJoin(bytes, arrival, &output)
         case .opening:
             // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.
             // Any other reset it ignores (RFC 9293 section 3.10.7.3).

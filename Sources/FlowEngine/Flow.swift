@@ -42,7 +42,7 @@ final class Flow {
     let id: FlowID
     var tuple: FlowTuple { id.tuple }
     let isOpener: Bool
-    /// What is wanted of it, unless it is a join.
+    /// What is wanted of it; of a join ``Policy/joins`` counts.
     let policy: Policy
     var phase: Phase
     var reason: FallbackReason?
@@ -102,7 +102,7 @@ final class Flow {
     var notedRoute: Int?
     var isJoin = false
     var joinRandom: UInt32 = 0
-    /// The token in the SYN from the wire that was judged.
+    /// The token in the SYN that was judged.
     var joinToken: UInt32?
     var offersCapable = false
     /// What travels in frames of MPTCP's signalling.
