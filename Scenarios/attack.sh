@@ -11,8 +11,9 @@ victims=0
 # begin_round ROUND [key=JSON ...]: the settings are both daemons'.
 begin_round() {
     round=$1 baseline=1 port=9300
-    if [[ $round == encrypted ]]; then
-        baseline='' port=9400
+    if [[ $round != plain ]]; then
+        baseline=''
+        if [[ $round == encrypted ]]; then port=9400; else port=9500; fi
         daemon_start a "${@:2}"
         daemon_start b "${@:2}"
     fi
@@ -28,20 +29,24 @@ end_round() {
     check_secret PLAINTEXT-MARKER "${captures[@]}"
 }
 
-# attack TITLE PLAIN ENCRYPTED COMMAND...: the command leaves what came of it in $effect: PLAIN without daemons, ENCRYPTED (a regular
-# expression, both) with them. With `open` before it, ENCRYPTED is a gap that is known: stated, so that the scenario fails when it is closed.
+# attack TITLE PLAIN ENCRYPTED [RFC8548] COMMAND...: the command, a function, leaves what came of it in $effect: PLAIN (a regular expression, all of them)
+# without daemons, ENCRYPTED with them, RFC8548 with daemons that speak no more than that, where the scenario has such a round.
+# With `open` before it, ENCRYPTED is a gap that is known: stated, so that the scenario fails when it is closed.
 attack() {
     local known=''
     if [[ $1 == open ]]; then known=' (known gap)'; shift; fi
-    local title=$1 plain=$2 encrypted=$3
+    local title=$1 plain=$2 encrypted=$3 alone=$3
     shift 3
+    if ! declare -F "$1" >/dev/null; then alone=$1; shift; fi
     effect='no effect'
     "$@"
-    if [[ $round == plain ]]; then
-        check "plain MPTCP: $title: $effect" matches "$effect" "$plain"
-    else
-        check "encrypted: $title: $effect$known" matches "$effect" "$encrypted"
-    fi
+    case $round in
+        plain) check "plain MPTCP: $title: $effect" matches "$effect" "$plain" ;;
+        rfc8548)
+            if [[ $alone != "$encrypted" ]]; then known=' (known gap)'; fi
+            check "RFC 8548 alone: $title: $effect$known" matches "$effect" "$alone" ;;
+        *) check "encrypted: $title: $effect$known" matches "$effect" "$encrypted" ;;
+    esac
 }
 matches() { [[ $1 =~ ^($2)$ ]] || { echo "'$1' is not '$2'"; return 1; }; }
 

@@ -4,6 +4,7 @@ data-fin       towards the server: the end of the client's stream
 garbage        towards the server: bytes where the next ones belong, without a mapping
 mapped         towards the server: bytes where the next ones belong, mapped to where the stream goes on
 fastclose      towards the server: MP_FASTCLOSE
+reset          towards the server, on each subflow: RST with the numbers that its kernel expects
 add-addr       towards the client: the server has address MORE too
 remove-addr    towards the server: the client's joined address is gone
 prio           towards the server: the joined subflow is a backup now
@@ -55,7 +56,8 @@ def main():
     needs_join = kind in ("remove-addr", "prio")
     session = mptcp.load(path, port, up=up, down=down, joins=needs_join)
     first, next_up = session.first, session.next_data(True)
-    place, junk = session.ways[first].next_place, os.urandom(1000)
+    # Who reads no mappings does not know where in the subflow the next byte is.
+    place, junk = session.ways[first].next_place or 1, os.urandom(1000)
     acknowledgment = session.next_data(False)
     if kind == "data-fin":
         send(session, first, True, mptcp.dss(next_up, 0, 1, fin=True, acknowledgment=acknowledgment))
@@ -65,6 +67,9 @@ def main():
         send(session, first, True, mptcp.dss(next_up, place, len(junk), acknowledgment=acknowledgment), junk, ACK | PSH)
     elif kind == "fastclose":
         send(session, first, True, mptcp.option(mptcp.FASTCLOSE, 0, b"\0" + session.server_key))
+    elif kind == "reset":
+        for subflow in [first, *session.joins]:
+            send(session, subflow, True, flags=mptcp.RST | ACK)
     elif kind == "add-addr":
         send(session, first, False, mptcp.announcement(session, 77, words[2]))
     elif kind == "remove-addr":

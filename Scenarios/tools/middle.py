@@ -4,6 +4,7 @@ A command from the FIFO is what is done from now on, with whom; each thing done 
 
 pass                     nothing
 swap PORT                the mappings of the next two segments of equal length to the port change places
+remap PORT               the mapping of the next segment with data to the port says that it belongs elsewhere; where it has none it gets one
 strip WHERE [joins]      ENO is taken out of WHERE: syn, synack, ack (the first without SYN, and all that follow); of joins only
 weaken PORT              the ENO option of SYNs to the port offers P-256 alone
 extend PORT              the ENO option of SYNs to the port offers one TEP more
@@ -126,6 +127,19 @@ class Rule:
         self.done = 1
         self.say("swapped")
         return [self.kept, s]
+
+    def do_remap(self, s):
+        if not self.to_port(s) or self.done or not s.payload:
+            return [s]
+        mapping = s.body(MPTCP, DSS)
+        if mapping is not None and mapping[1] & 4:
+            at = 2 + ((8 if mapping[1] & 2 else 4) if mapping[1] & 1 else 0) + (7 if mapping[1] & 8 else 3)
+            s.put(MPTCP, mapping[:at] + bytes([(mapping[at] + 100) & 255]) + mapping[at + 1:], DSS)
+        else:
+            s.options.append((MPTCP, b"\x20\x0c" + struct.pack("!QIH", 1, 1, 1000)))
+        self.done = 1
+        self.say("remapped")
+        return [s]
 
     def do_strip(self, s):
         where = "syn" if s.is_syn else "synack" if s.is_synack else "ack"

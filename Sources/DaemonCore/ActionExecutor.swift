@@ -56,6 +56,7 @@ struct ActionExecutor<Kernel: PacketKernel & ~Copyable>: ~Copyable {
             case .destroySocket(let tuple): kernel.destroySocket(tuple)
             case .journalAdd(let flow): remember(flow)
             case .journalRemove(let tuple): journal.remove(tuple)
+            case .inquire(let inquiry): kernel.inquire(inquiry)
             case .log(let event): events.log(event)
             }
         }

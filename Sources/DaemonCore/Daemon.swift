@@ -73,7 +73,7 @@ public final class Daemon: Sendable {
         self.files.withLock { $0 = files }
         try await startWorkers(files.journal)
         do {
-            let survey = try Self.survey()
+            let survey = try Self.survey(withTokens: true)
             try await askAll { loop in loop.adopt(survey) }
             do { try steering.install() } catch { throw DaemonError.steering("\(error)") }
         } catch {
@@ -127,6 +127,7 @@ public final class Daemon: Sendable {
         }
         removeRules()
         await end(workers)
+        events.sumUpRefusedJoins(isLast: true)
         ended.open(.success(()))
     }
 
@@ -141,6 +142,7 @@ public final class Daemon: Sendable {
         await awaitSeed()
         var bootID = BootID.current
         while (try? await Task.sleep(for: .seconds(10))) != nil {
+            events.sumUpRefusedJoins()
             do {
                 if let now = BootID.current, now != bootID {
                     bootID = now
@@ -220,8 +222,12 @@ public final class Daemon: Sendable {
         do { try steering.remove() } catch { logger.error("cannot remove the firewall rules: \(error)") }
     }
 
-    private static func survey() throws(DaemonError) -> SocketSurvey {
-        do { return SocketSurvey(sockets: try SocketDiagnostics().list()) } catch { throw .system(error) }
+    private static func survey(withTokens: Bool = false) throws(DaemonError) -> SocketSurvey {
+        do {
+            return SocketSurvey(sockets: try SocketDiagnostics().list(withTokens: withTokens))
+        } catch {
+            throw .system(error)
+        }
     }
 
     private func makeLoop(

@@ -14,6 +14,7 @@ final class EventLog: Sendable {
     private let logger: Logger
     private let limit: Int
     private let rate = Mutex(Rate())
+    private let refusedJoins = Mutex(RefusedJoins())
 
     init(logger: Logger, linesPerSecond: Int = 50) {
         self.logger = logger
@@ -26,13 +27,24 @@ final class EventLog: Sendable {
             write(.debug, "encrypted", tuple, "\(origin.rawValue)")
         case .fellBack(let tuple, let reason):
             write(.debug, "not encrypted", tuple, reason.rawValue)
-        case .joinRefused(let tuple, let reason):
-            write(.notice, "MPTCP join refused", tuple, reason.rawValue)
+        case .joinRefused(let tuple, let reason, let token):
+            let now = Instant(nanoseconds: MonotonicClock.nanoseconds())
+            write(refusedJoins.withLock { $0.note(tuple, reason, token: token, now: now) })
         case .refused(let tuple, let reason):
             write(.notice, "refused, for encryption is required", tuple, reason.rawValue)
         case .aborted(let tuple, let reason):
             write(reason.isOfAll ? .debug : .warning, "connection aborted", tuple, reason.rawValue)
         }
+    }
+
+    /// Refused joins that are to be summed up by now; to be called every few seconds, and once in the end.
+    func sumUpRefusedJoins(isLast: Bool = false) {
+        let now = Instant(nanoseconds: MonotonicClock.nanoseconds())
+        write(refusedJoins.withLock { $0.sumUp(now: now, isLast: isLast) })
+    }
+
+    private func write(_ lines: [String]) {
+        for line in lines { logger.notice("\(line)") }
     }
 
     func machineCopied(_ connections: Int) {

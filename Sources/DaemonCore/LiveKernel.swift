@@ -17,6 +17,8 @@ struct LiveKernel: PacketKernel, ~Copyable {
     let events: EventLog
     /// Sockets that were not found by address alone: perhaps bound to a device.
     private var missed: Set<FlowTuple> = []
+    /// Joins of the local kernel that it has not been asked about.
+    private var inquiries: [JoinInquiry] = []
 
     init(
         main: consuming QueueSocket, strangers: consuming QueueSocket, syn: consuming QueueSocket,
@@ -99,6 +101,28 @@ struct LiveKernel: PacketKernel, ~Copyable {
         } catch {
             note(error)
         }
+    }
+
+    mutating func inquire(_ inquiry: JoinInquiry) { inquiries.append(inquiry) }
+
+    var hasInquiries: Bool { !inquiries.isEmpty }
+
+    /// What the kernel says of them: the local token of the connection for which it opened that very join, nil where it says nothing of the kind.
+    mutating func takeInquiries() -> [(inquiry: JoinInquiry, local: UInt32?)] {
+        var answers: [(inquiry: JoinInquiry, local: UInt32?)] = []
+        for inquiry in inquiries {
+            do {
+                let tuple = inquiry.tuple
+                let tokens = try sockets.tokens(
+                    local: tuple.local, remote: tuple.remote, interface: inquiry.interface)
+                answers.append((inquiry, tokens?.remote == inquiry.token ? tokens?.local : nil))
+            } catch {
+                note(error)
+                answers.append((inquiry, nil))
+            }
+        }
+        inquiries.removeAll()
+        return answers
     }
 
     var hasMissed: Bool { !missed.isEmpty }

@@ -14,6 +14,8 @@ protocol PacketKernel: ~Copyable {
     /// Hands a packet to the local stack.
     mutating func injectLocally(_ packet: Span<UInt8>)
     mutating func destroySocket(_ tuple: FlowTuple)
+    /// Notes that the kernel is to be asked to which MPTCP connection a join of its own belongs.
+    mutating func inquire(_ inquiry: JoinInquiry)
     /// Lets all verdicts so far take effect.
     mutating func flush()
 }

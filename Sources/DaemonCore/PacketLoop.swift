@@ -39,7 +39,7 @@ struct PacketLoop: ~Copyable {
 
     /// Datagrams taken from a queue before timers and the other queues get their turn.
     private static let budget = 64
-    /// Datagrams of others before the main queue has another turn.
+    /// Datagrams of others before the main queue has another turn, where those of the turn before cost a key exchange.
     private static let strangersInTurn = 4
 
     init(
@@ -115,13 +115,18 @@ struct PacketLoop: ~Copyable {
 
 extension PacketLoop {
     private mutating func drain(_ source: LiveKernel.Source) throws(SystemCallError) {
-        let limit = source == .main ? PacketBuffer.capacity : Self.strangersInTurn
-        for turn in 0..<Self.budget / limit {
+        var limit = source == .main ? PacketBuffer.capacity : Self.strangersInTurn
+        var left = Self.budget
+        while left > 0 {
             // A stranger's packet may cost a key exchange. Before the first one the main queue has had its turn.
-            if source != .main, turn > 0 { try drain(.main) }
+            if source != .main, left < Self.budget { try drain(.main) }
+            let operations = engine.counters.publicKeyOperations
             let mayBeMore = try executor.kernel.receive(from: source, into: &buffer, atMost: limit)
             for packet in buffer.packets { handle(packet) }
+            left -= limit
             guard mayBeMore else { break }
+            let areCheap = engine.counters.publicKeyOperations == operations
+            limit = source == .main || areCheap ? PacketBuffer.capacity : Self.strangersInTurn
         }
         // Verdicts of one queue must not wait for another's packets.
         executor.kernel.flush()
@@ -187,6 +192,16 @@ extension PacketLoop {
     }
 
     private mutating func executeOutput() {
+        Self.carryOut(output, by: &executor)
+        output.reset()
+        if executor.kernel.hasInquiries { answerInquiries() }
+    }
+
+    /// The local kernel opens few joins of which it has to be asked to what they belong, and strangers none.
+    private mutating func answerInquiries() {
+        for (inquiry, local) in executor.kernel.takeInquiries() {
+            engine.resolve(inquiry, local: local, into: &output)
+        }
         Self.carryOut(output, by: &executor)
         output.reset()
     }

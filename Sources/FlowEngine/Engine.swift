@@ -71,6 +71,7 @@ public struct Engine: ~Copyable {
             remote: isOutbound ? parsed.destination : parsed.source)
         let arrival = Arrival(packet: parsed, metadata: metadata, now: now)
         if parsed.flags.contains(.syn) {
+            if flows[tuple] == nil, refusesJoin(packet, tuple, arrival, &output) { return }
             host.locked { dispatchSYN(packet, tuple, arrival, &output) }
         } else {
             dispatch(packet, tuple, arrival, &output)
@@ -155,7 +156,9 @@ public struct Engine: ~Copyable {
             return host.acceptSYN(bytes, arrival, .plain, &output)
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)
+        let hadFlow = flows[tuple] != nil
         let isNew = replaceOld(bytes, tuple, arrival, &output)
+        if hadFlow, isNew == true, refusesJoin(bytes, tuple, arrival, &output) { return }
         guard let flow = isNew.map({ $0 ? open(tuple, arrival, succeeds, &output) : flows[tuple] }) else { return }
         guard let flow else {
             guard !succeeds else { return drop(arrival.metadata, &output) }
@@ -312,7 +315,7 @@ public struct Engine: ~Copyable {
         settle(flow, &output)
     }
 
-    private func drop(_ metadata: PacketMetadata, _ output: inout Output) {
+    func drop(_ metadata: PacketMetadata, _ output: inout Output) {
         host.counters.packetsDropped += 1
         output.actions.append(.drop(metadata.id))
     }

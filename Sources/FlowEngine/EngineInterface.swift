@@ -137,14 +137,33 @@ public enum Action: Sendable, Hashable {
     case journalAdd(CondemnedFlow)
     /// The flow ended: forget it.
     case journalRemove(FlowTuple)
+    /// Ask the local kernel to which connection the join belongs whose SYN it has just sent, and hand what it says to
+    /// ``Engine/resolve(_:local:into:)``.
+    case inquire(JoinInquiry)
     case log(EngineEvent)
+}
+
+/// A join that the local kernel opens, of which its token does not tell to what it belongs.
+public struct JoinInquiry: Hashable, Sendable {
+    public var tuple: FlowTuple
+    /// Index of the device by which the SYN was to leave: its socket may be bound to it.
+    public var interface: UInt32
+    /// The peer's token, as the SYN has it.
+    public var token: UInt32
+
+    public init(tuple: FlowTuple, interface: UInt32, token: UInt32) {
+        self.tuple = tuple
+        self.interface = interface
+        self.token = token
+    }
 }
 
 /// Things an operator may want to read; never secrets.
 public enum EngineEvent: Sendable, Hashable {
     case encrypted(FlowTuple, Origin)
     case fellBack(FlowTuple, FallbackReason)
-    case joinRefused(FlowTuple, JoinRefusal)
+    /// With the token that the join named, where it named one.
+    case joinRefused(FlowTuple, JoinRefusal, token: UInt32?)
     case aborted(FlowTuple, AbortReason)
     /// A policy wants encryption or nothing, and encryption did not come about.
     case refused(FlowTuple, FallbackReason)
@@ -222,7 +241,16 @@ public enum JoinRefusal: String, Sendable, Hashable {
     case tooManyAttempts = "too many attempts under one secret"
     case chainExhausted = "join chain exhausted"
     case ambiguousToken = "token that several peers claim"
+    case policy = "joins are off by a policy"
     case stopping = "the daemon stops"
+
+    /// Whether the token is that of a connection known here: of such tokens there are so many as of connections.
+    public var isOfKnownConnection: Bool {
+        switch self {
+        case .unknownToken, .stopping: false
+        case .noProof, .badProof, .tooManyAttempts, .chainExhausted, .ambiguousToken, .policy: true
+        }
+    }
 }
 
 public enum AbortReason: String, Sendable, Hashable {

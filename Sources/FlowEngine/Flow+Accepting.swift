@@ -38,10 +38,6 @@ extension Flow {
         let packet = arrival.packet
         let options = TCPOptions(packet, of: bytes)
         if phase == .accepting && accepting == nil {
-            if isTooEarly(options) {
-                removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
-                return drop(arrival.metadata.id, &output)
-            }
             joinToken = options.joinToken
             let remoteOffer = remember(syn: packet, options, .inbound)
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
@@ -74,12 +70,6 @@ extension Flow {
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
-    }
-
-    /// Whether this joins a connection that has no keys yet, by a path faster than that of the key exchange. Its sender tries again.
-    private func isTooEarly(_ options: borrowing TCPOptions) -> Bool {
-        guard case .joinSYN(let token, _) = options.mptcpOption(isSYN: true) else { return false }
-        return host.tracker.connection(localToken: token)?.protection == .undecided
     }
 
     /// Another SYN while the third ACK is awaited: the kernel may answer it, or begin anew with it, without encryption.
@@ -145,15 +135,17 @@ extension Flow {
         _ token: UInt32, _ packet: TCPPacket, _ options: borrowing TCPOptions, _ remoteOffer: SYNOffer,
         _ output: inout Output
     ) {
-        guard let connection = host.tracker.connection(localToken: token) else {
-            guard host.tracker.isPlain(localToken: token) else { return refuseJoin(.unknownToken, &output) }
+        let connection: MPTCPConnection
+        let chain: SecretChain
+        switch host.fate(ofJoin: token, options, policy.joins) {
+        case .plain:
             _ = becomePlain(.plainMPTCPConnection, &output)
             return
+        case .early: return refuseJoin(.noProof, &output)
+        case .refused(let reason): return refuseJoin(reason, &output)
+        case .named(let found, let itsChain): (connection, chain) = (found, itsChain)
         }
-        guard connection.protection == .encrypted, let chain = connection.acceptingChain else {
-            return refuseJoin(.noProof, &output)
-        }
-        var refusal = options.contains(ENO.optionKind) ? JoinRefusal.badProof : .noProof
+        var refusal = JoinRefusal.badProof
         let outcome = answer(options, .off) { half, tep, _ in
             guard tep == chain.tep, let entry = chain.find(half) else { return nil }
             let match = self.attempt(entry, of: chain, nonceCount: Accepting.nonceCountJoin)

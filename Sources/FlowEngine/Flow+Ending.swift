@@ -2,76 +2,6 @@ import DequeModule
 import PacketWire
 import Tcpcrypt
 
-/// How long things may take, in milliseconds.
-enum FlowTime {
-    /// A handshake that gets no further: as long as Linux tries, and a little more.
-    static let halfOpen: Int64 = 140_000
-    /// After both FINs: TIME-WAIT and a little more.
-    static let finished: Int64 = 70_000
-    static let reset: Int64 = 5_000
-    /// How long a peer may take to show that a reset without its signature is not its own.
-    static let unsignedReset: Int64 = 3_000
-    /// Aborted flows answer late packets with resets.
-    static let aborted: Int64 = 60_000
-    /// How long the local kernel's immediate answer may take, in nanoseconds.
-    static let answer: Int64 = 1_000_000
-    /// How long an acknowledgement of what arrived out of order may wait for more of it, in nanoseconds; less where the round
-    /// trip is short, as in Linux (`tcp_comp_sack_delay_ns`).
-    static let mostSACKDelay: Int64 = 1_000_000
-    /// A round trip, in nanoseconds, over which frames are short from the beginning.
-    static let longPath: Int64 = 5_000_000
-    /// How long a retransmission makes frames short.
-    static let lossy: Int64 = 10_000
-    static let leastRetransmission: Int64 = 200
-    static let delayedAck: Int64 = 2
-    /// No kernel delays an acknowledgement for so long while pieces arrive (Linux: 40 ms), and none repeats what it sent sooner.
-    static let kernelAnswer: Int64 = 100
-    static let idleMemory: Int64 = 1_000
-    static let leastProgress: Int64 = 10
-    /// The same after a frame that did not authenticate, and how long after.
-    static let suspiciousProgress: Int64 = 1_000
-    static let suspicion: Int64 = 10_000
-    static let mostRetries = 8
-    /// How long after an acknowledgement a packet may still be on its way that was sent without knowing of it.
-    static let stuckFrame: Int64 = 60_000
-    static let stuckFrameAskedFor: Int64 = 300_000
-    /// How long packets are held for a sender that is silent: longer than it may wait before it tries again.
-    static let held: Int64 = 180_000
-    /// The same before the sender has keys.
-    static let heldUnproven: Int64 = 5_000
-    /// How long a peer may take from the third ACK to its part of the key exchange, or to the proof of its join. Ours rides
-    /// on the third ACK, so that an idle client sends it too.
-    static let proof: Int64 = 60_000
-    static let betweenChallenges: Int64 = 500
-    static let idleBeforeReconcile: Int64 = 60_000
-}
-
-/// Whether the peer has gone: a reset of its came that was not at exactly the place it should have been.
-struct Doubt: Sendable {
-    /// When it came.
-    let since: Instant
-    /// When to ask again.
-    private(set) var due: Instant
-    /// It came with an MP_FASTCLOSE that holds our key: what answers the question may come from a kernel that has forgotten it.
-    var isFastClose = false
-    private var questions = 0
-
-    private static let mostQuestions = 5
-    private static let between: Int64 = 1_000
-
-    init(_ now: Instant) {
-        since = now
-        due = now.adding(milliseconds: Self.between)
-    }
-
-    /// Notes a question; whether there is to be another one.
-    mutating func next() -> Bool {
-        questions += 1
-        due = due.adding(milliseconds: Self.between)
-        return questions < Self.mostQuestions
-    }
-}
-
 /// Resets, aborts and what time does to a flow.
 extension Flow {
     // MARK: Resets
@@ -111,7 +41,7 @@ extension Flow {
         let w = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let isExact = w == receive.nextW || w == receive.contiguousW || w == currentAckW
         if isExact || isInWindow(w), doubtsResets {
-            doubtReset(arrival.now, &output)
+            doubtReset(options, arrival.now, &output)
             return drop(arrival.metadata.id, &output)
         }
         guard isExact else {
@@ -169,7 +99,7 @@ extension Flow {
         sackDeadline = nil
         ackDeadline = nil
         doubt = nil
-        resetDeadline = nil
+        doubtedReset = nil
         heldDeadline = nil
         rekeyDeadline = nil
         isReset = true
@@ -220,7 +150,7 @@ extension Flow {
         sackDeadline = nil
         ackDeadline = nil
         doubt = nil
-        resetDeadline = nil
+        doubtedReset = nil
         heldDeadline = nil
         removalDeadline = now.adding(milliseconds: FlowTime.aborted)
     }
@@ -354,7 +284,7 @@ extension Flow {
             if ackOwed { injectAck(now: now, &output) }
         }
         if let due = doubt?.due, due <= now { doubtDue(now, &output) }
-        if let due = resetDeadline, due <= now { resetDue(now, &output) }
+        if let due = doubtedReset?.due, due <= now { resetDue(now, &output) }
         if let due = heldDeadline, due <= now { forgetHeld(now, &output) }
         if let due = finDeadline, due <= now { missingFINDue(now, &output) }
         if let due = proofDeadline, due <= now { proofDue(now, &output) }

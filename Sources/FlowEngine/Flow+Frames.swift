@@ -105,7 +105,7 @@ extension Flow {
         host.counters.framesOpened += 1
         receive.failures.clear()
         receive.unsignedFINs.clear()
-        resetDeadline = nil
+        doubtedReset = nil
         if signsResets { take(frame, k: k..<k + frame.dataLength) }
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)

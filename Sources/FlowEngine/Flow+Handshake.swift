@@ -148,8 +148,7 @@ extension Flow {
     /// A join that may not be: neither kernel shall have it.
     func refuseJoin(_ reason: JoinRefusal, _ output: inout Output) {
         phase = .aborted
-        host.counters.joinsRefused += 1
-        output.actions.append(.log(.joinRefused(tuple, reason)))
+        host.noteRefusedJoin(tuple, reason, token: joinToken, &output)
     }
 }
 

@@ -11,6 +11,8 @@ extension Flow {
         switch phase {
         case .opening where crossing?.isAnswered == true && !arrival.packet.flags.contains(.rst):
             if let crossing { receiveFirstCrossedACK(crossing, bytes, arrival, &output) }
+        case .opening where isJoin && arrival.packet.flags.contains(.rst):
+            deliverResetOfJoin(bytes, arrival, &output)
         case .opening:
             // The kernel knows what it sent: it answers, or is reset, in a space that has not split yet.
             // Any other reset it ignores (RFC 9293 section 3.10.7.3).
@@ -39,6 +41,8 @@ extension Flow {
         var options = TCPOptions(packet, of: bytes)
         if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
+        // An answer would be answered with one more announcement.
+        if isResetByPeer { return drop(arrival.metadata.id, &output) }
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(
             w: start..<start + packet.payload.count,
@@ -197,7 +201,7 @@ extension Flow {
     ) {
         var options = kernelOptions(wireOptions)
         refreshTimestamp(of: &options)
-        if opener != nil, protectsSignals {
+        if protectsSignals {
             return deliverMapped(bytes, options, packet, id, k: k, fin: fin, acknowledged, &output)
         }
         guard mayDeliver(&options, isEmpty: k.isEmpty && !fin) else { return dropPending(id, &output) }

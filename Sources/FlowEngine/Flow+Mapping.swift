@@ -26,8 +26,6 @@ extension Flow {
                 if k.isEmpty { signalling.arrived.append(signal) } else { mapping = signal }
             case .capableACK:
                 if !k.isEmpty { mapping.append(option) }
-            case nil:
-                break
             default:
                 signalling.arrived.append(TCPOptions(parsing: option))
             }
@@ -60,7 +58,7 @@ extension Flow {
     ) {
         var base = copy wireOptions
         base.remove(TCPOptionKind.mptcp)
-        let handshake = wireOptions.handshakeOfMPTCP
+        let handshake = receive.acknowledgedK == 0 ? wireOptions.handshakeOfMPTCP : TCPOptions()
         var showsMPTCP = wireOptions.contains(TCPOptionKind.mptcp)
         if signalling.hasHeardDSS { showsMPTCP = true }
         var verdict = id

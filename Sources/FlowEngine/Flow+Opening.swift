@@ -89,8 +89,9 @@ extension Flow {
         switch options.mptcpOption(isSYN: true) {
         case .joinSYN(let token, let random):
             isJoin = true
+            joinToken = token
             joinRandom = random
-            return beginJoin(token, options, &output)
+            return beginJoin(token, options, arrival, &output)
         case .capableSYN:
             mptcp = MPTCPConnection(isOpener: true)
             offersCapable = true
@@ -151,12 +152,22 @@ extension Flow {
         opening = Opening(offer: offer, option: offer.option, proposal: proposal)
     }
 
-    private func beginJoin(_ token: UInt32, _ options: borrowing TCPOptions, _ output: inout Output) {
+    private func beginJoin(
+        _ token: UInt32, _ options: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output
+    ) {
         let candidates = host.tracker.connections(remoteToken: token)
         guard candidates.count <= 1 else { return refuseJoin(.ambiguousToken, &output) }
         guard let connection = candidates.first else {
             if host.tracker.isPlain(remoteToken: token) { return fallBack(.plainMPTCPConnection, &output) }
-            return refuseJoin(.unknownToken, &output)
+            guard policy.joins == .prefer else { return refuseJoin(.unknownToken, &output) }
+            phase = .aborted
+            let inquiry = JoinInquiry(tuple: tuple, interface: arrival.metadata.interface, token: token)
+            return output.actions.append(.inquire(inquiry))
+        }
+        guard policy.joins != .off else {
+            // The kernel would go on trying.
+            isRefused = true
+            return refuseJoin(.policy, &output)
         }
         guard connection.protection == .encrypted, let chain = connection.openingChain else {
             return refuseJoin(.noProof, &output)
@@ -325,9 +336,28 @@ extension Flow {
         refuseJoin(.noProof, &output)
         var fields = TCPHeader(packet)
         fields.flags = [.rst, .ack]
+        fields.sequence = Self.sequenceOfJoinReset
         let range = rewrite(packet, fields, options: TCPOptions(), template: bytes, &output)
         output.actions.append(.replace(arrival.metadata.id, range, .encrypted))
     }
+
+    /// A reset of a join whose SYN-ACK is awaited. Its sequence number counts for nothing there (RFC 9293 section 3.10.7.3), unless it is 1: then
+    /// Linux takes it for a segment of an established subflow that lacks MPTCP, and its connection falls back to TCP, to stall for good
+    /// (measured on 6.18: MPCapableDataFallback).
+    func deliverResetOfJoin(_ bytes: Span<UInt8>, _ arrival: Arrival, _ output: inout Output) {
+        let packet = arrival.packet
+        if packet.flags.contains(.ack), packet.acknowledgment == outOrigin.sequence(at: 0) {
+            removalDeadline = arrival.now.adding(milliseconds: FlowTime.reset)
+        }
+        var fields = TCPHeader(packet)
+        fields.sequence = Self.sequenceOfJoinReset
+        let options = TCPOptions(packet, of: bytes)
+        let range = rewrite(packet, fields, options: options, template: bytes, &output)
+        output.actions.append(.replace(arrival.metadata.id, range, .undecided))
+    }
+
+    /// That of a reset for a SYN (RFC 9293 section 3.10.7.1).
+    static let sequenceOfJoinReset = SequenceNumber(0)
 
     private func deliverSYNACK(
         _ bytes: Span<UInt8>, _ wireOptions: borrowing TCPOptions, _ arrival: Arrival, _ output: inout Output

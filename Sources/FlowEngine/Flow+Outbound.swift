@@ -174,7 +174,7 @@ extension Flow {
     /// The kernel's options with SACK blocks in W and, where due, the empty ENO option.
     ///
     /// - Parameter limit: bytes of options the packet has room for; those of the kernel always fit.
-    private func outboundOptions(
+    func outboundOptions(
         _ kernel: borrowing TCPOptions, isData: Bool, limit: Int = TCPOptions.capacity
     ) -> TCPOptions {
         var options = copy kernel
@@ -338,7 +338,7 @@ extension Flow {
     /// - Parameters:
     ///   - mapping: says where in an MPTCP connection the data belongs.
     ///   - limit: bytes of data in a frame at most.
-    private func seal(
+    func seal(
         _ data: Span<UInt8>, _ mapping: borrowing TCPOptions, fin: Bool, urgentK: Int?, limit: Int
     ) -> Int {
         var done = 0
@@ -392,56 +392,12 @@ extension Flow {
                 data: data, urgent: urgent, fin: fin, rekey: rekey, signals: signalBytes, offset: offset, into: &target)
                 ?? false
         }
-        noteSealed(signals)
+        if send.nextW > Int(offset) { noteSealed(signals) }
     }
 
     /// Seals a frame without data: it owns no K, so the engine alone looks after it.
     func sealEmptyFrame(rekey: Bool, signals: borrowing TCPOptions = TCPOptions()) {
         sealFrame([UInt8]().span, signals, fin: false, rekey: rekey, urgent: nil, &host.frameScratch)
-    }
-
-    // MARK: The peer's window
-
-    /// Sends backlog that the peer's window has room for now.
-    func flushBacklog(_ now: Instant, _ output: inout Output) {
-        while var first = send.backlog.first, send.room > Frame.overhead || first.data.isEmpty {
-            let start = send.nextW
-            let options = TCPOptions(first.packet, of: first.template.span)
-            let limit = frameLimit(optionCount: options.paddedCount, superPacket: 0, now)
-            let sealed = seal(
-                first.data.span, mapping(of: options), fin: first.isFIN, urgentK: first.urgentK, limit: limit)
-            guard send.nextW > start else { return }
-            let isFIN = send.finK != nil
-            let w = start..<(isFIN ? send.nextW - 1 : send.nextW)
-            let isDone = sealed == first.data.count
-            first.data = first.data.dropFirst(sealed)
-            first.k += sealed
-            if isDone { send.dropFirstOfBacklog() } else { send.backlog[0] = first }
-            injectBacklog(w, fin: isFIN, like: first, &output)
-            if !isDone { return }
-        }
-    }
-
-    private func injectBacklog(_ w: Range<Int>, fin: Bool, like source: BacklogPacket, _ output: inout Output) {
-        var options = outboundOptions(TCPOptions(source.packet, of: source.template.span), isData: true)
-        if header.usesTimestamps, let echo = options.range(of: TCPOptionKind.timestamps) {
-            // Its own timestamp would be stale; the latest is never older than one already sent.
-            let fresh = ownOptions(now: header.timestampTaken)
-            for index in 0..<min(10, fresh.count) { options.set(fresh.span[index], at: echo.lowerBound + index) }
-        }
-        let segment = max(1, cutLimit(options.paddedCount))
-        var position = w.lowerBound
-        repeat {
-            let end = min(w.upperBound, position + segment)
-            let range = compose(
-                fields(at: position, flags: source.packet.flags.forPiece(isLast: end == w.upperBound, fin: fin)),
-                options: options, like: source.packet, template: source.template.span, ciphertext: position..<end,
-                checksum: .full, &output)
-            inject(range, &output)
-            position = end
-        } while position < w.upperBound
-        send.sentW = max(send.sentW, w.upperBound + (fin ? 1 : 0))
-        noteAcknowledged()
     }
 }
 

@@ -96,11 +96,11 @@ extension Flow {
 
     /// Whether an acknowledgement says nothing but that somebody is there, who may be anybody: a kernel that asks for life is not shown it.
     ///
-    /// MPTCP options may be news, and a kernel that waits for a larger window has to see it.
+    /// MPTCP options may be news, but where news stand in frames, and a kernel that waits for a larger window has to see it.
     func isMereSignOfLife(_ options: borrowing TCPOptions, _ acknowledged: Int) -> Bool {
-        guard asksForLife, isQuiet, receive.signedEndW == nil, !options.contains(TCPOptionKind.mptcp) else {
-            return false
-        }
+        guard asksForLife, isQuiet, receive.signedEndW == nil,
+            protectsSignals || !options.contains(TCPOptionKind.mptcp)
+        else { return false }
         return send.map.k(acknowledgedBy: acknowledged) <= header.toldAcknowledgedK
             && header.toldWindow >= header.wireMSS
     }

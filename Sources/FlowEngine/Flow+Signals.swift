@@ -75,7 +75,7 @@ extension Flow {
         let isFINKnown = isNewData || signalling.hasSealedDataFIN
         kernel.forEach(of: TCPOptionKind.mptcp) { option in
             switch MPTCPOption(option, isSYN: false) {
-            case .capableACK, .joinACK, nil: break
+            case .capableACK, .joinACK: break
             case .dss: if !isFINKnown { signals.appendDataFIN(of: option) }
             default: signals.append(option)
             }

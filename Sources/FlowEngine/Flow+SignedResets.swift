@@ -34,18 +34,20 @@ extension Flow {
     }
 
     /// A reset that could be anybody's: the peer is asked.
-    func doubtReset(_ now: Instant, _ output: inout Output) {
-        guard resetDeadline == nil else { return }
-        host.counters.resetsDoubted += 1
-        resetDeadline = now.adding(milliseconds: FlowTime.unsignedReset)
-        initiateRekeying(now, &output)
+    func doubtReset(_ options: borrowing TCPOptions, _ now: Instant, _ output: inout Output) {
+        var current = doubtedReset ?? DoubtedReset(due: now.adding(milliseconds: FlowTime.unsignedReset))
+        current.note(options)
+        if doubtedReset == nil {
+            host.counters.resetsDoubted += 1
+            initiateRekeying(now, &output)
+        }
+        doubtedReset = current
     }
 
     /// The peer has not answered.
     func resetDue(_ now: Instant, _ output: inout Output) {
-        resetDeadline = nil
-        guard doubtsResets else { return }
-        resetKernel(TCPOptions(), now, &output)
+        guard let reset = doubtedReset, doubtsResets else { return }
+        resetKernel(reset.options, now, &output)
     }
 
     /// Ends the local kernel's connection as the peer's ended.
@@ -63,6 +65,25 @@ extension Flow {
             output.actions.append(.injectLocal(range))
         }
         endByReset(now, &output)
+        isResetByPeer = true
+    }
+}
+
+/// A reset that counts if the peer does not answer.
+struct DoubtedReset: Sendable {
+    let due: Instant
+    /// MPTCP's: those of the one that ends the whole connection, if there was such.
+    private(set) var options = TCPOptions()
+
+    init(due: Instant) { self.due = due }
+
+    fileprivate mutating func note(_ received: borrowing TCPOptions) {
+        guard options.count == 0 else { return }
+        var found = TCPOptions()
+        received.forEach(of: TCPOptionKind.mptcp) { option in
+            if option.isResetSignal { found.append(option) }
+        }
+        options = found
     }
 }
 

@@ -42,7 +42,7 @@ final class Flow {
     let id: FlowID
     var tuple: FlowTuple { id.tuple }
     let isOpener: Bool
-    /// What is wanted of it, unless it is a join.
+    /// What is wanted of it; of a join ``Policy/joins`` counts.
     let policy: Policy
     var phase: Phase
     var reason: FallbackReason?
@@ -102,7 +102,7 @@ final class Flow {
     var notedRoute: Int?
     var isJoin = false
     var joinRandom: UInt32 = 0
-    /// The token in the SYN from the wire that was judged.
+    /// The token in the SYN that was judged.
     var joinToken: UInt32?
     var offersCapable = false
     /// What travels in frames of MPTCP's signalling.
@@ -151,8 +151,8 @@ final class Flow {
     var engineRetries = 0
     var progressDeadline: Instant?
     var doubt: Doubt?
-    /// When a reset counts that no frame announced, if the peer has not answered by then.
-    var resetDeadline: Instant?
+    /// No frame announced it, and none has come since.
+    var doubtedReset: DoubtedReset?
     /// The frame that announced the local kernel's reset, in W.
     var signedReset: Range<Int>?
     /// When the engine last answered something unacceptable (RFC 5961 section 5).
@@ -178,6 +178,8 @@ final class Flow {
     var isCountedFinished = false
     var isJournaled = false
     var isReset = false
+    /// By a frame, or by silence after a reset.
+    var isResetByPeer = false
     /// The last frame did not authenticate.
     var hasFailed = false
     var lastFailure: Instant?
@@ -240,7 +242,7 @@ final class Flow {
         next = Instant.earlier(next, sackDeadline)
         next = Instant.earlier(next, ackDeadline)
         next = Instant.earlier(next, doubt?.due)
-        next = Instant.earlier(next, resetDeadline)
+        next = Instant.earlier(next, doubtedReset?.due)
         next = Instant.earlier(next, heldDeadline)
         next = Instant.earlier(next, finDeadline)
         next = Instant.earlier(next, proofDeadline)

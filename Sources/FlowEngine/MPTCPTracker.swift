@@ -98,6 +98,8 @@ struct MPTCPTracker {
             connection.localKey = key
             connection.localToken = token
             byLocalToken[token] = connection
+            // The kernel has given it to a new connection, of which nothing is known yet.
+            plainLocalTokens.remove(token)
         case .inbound where connection.remoteKey == nil:
             connection.remoteKey = key
             connection.remoteToken = token
@@ -115,6 +117,17 @@ struct MPTCPTracker {
         forget(connection)
         if let token = connection.localToken { plainLocalTokens.insert(token) }
         if let token = connection.remoteToken { plainRemoteTokens.insert(token) }
+    }
+
+    /// Notes a remote token that the local kernel uses for the connection with that local one.
+    ///
+    /// - Returns: whether that connection is known never to have been encrypted; only then it is noted.
+    mutating func learnPlain(remoteToken: UInt32, ofLocal localToken: UInt32?) -> Bool {
+        guard let localToken, byLocalToken[localToken] == nil, plainLocalTokens.contains(localToken),
+            byRemoteToken[remoteToken] == nil
+        else { return false }
+        plainRemoteTokens.insert(remoteToken)
+        return true
     }
 
     mutating func adoptPlain(_ tokens: [(local: UInt32, remote: UInt32)]) {

@@ -12,7 +12,23 @@ public struct Policy: Sendable, Hashable {
         case off
     }
 
+    /// What becomes of an MP_JOIN (RFC 8684 section 3.2), whoever sends it. None of these lets a subflow into an encrypted connection that does not
+    /// prove by the connection's join chain that it belongs there: subflows of one connection carry one stream, and the weakest of them would
+    /// decide what all are worth. Joins of connections that were never encrypted are left alone by all three.
+    public enum Joins: String, Sendable, Hashable, CaseIterable {
+        /// A join proves that it belongs to an encrypted connection, or is refused; so is one of which it is not known to what it belongs.
+        case require
+        /// The same, but the local kernel is asked to which connection a join belongs that it opens itself, where the token tells nothing: it passes in
+        /// clear if that connection was never encrypted, as one that is older than the daemon. Of an unknown token in a peer's
+        /// join nobody trustworthy says whose it is: that is refused as ever.
+        case prefer
+        /// Encrypted connections are not joined at all, with proof or without: no secret is spent on it and nothing looked up.
+        case off
+    }
+
     public var encryption = Encryption.prefer
+    /// By the peer's address and the port to which the SYN of the join itself goes.
+    public var joins = Joins.require
     /// Bit a of the first subflow (RFC 8547 section 4.2).
     public var applicationAware = ApplicationAwareness.off
     /// As an active opener this host sets bit b (RFC 8547 section 4.3), for peers that open at the same time and leave it out.
@@ -62,7 +78,7 @@ extension Flow {
     /// The port to which the first SYN goes.
     var openedPort: UInt16 { isOpener ? tuple.remote.port : tuple.local.port }
 
-    /// A join proves itself or is refused, whatever is wanted of other connections.
+    /// A join proves itself or is refused, whatever is wanted of the encryption of other connections.
     var mustEncrypt: Bool { policy.encryption == .require && !isJoin }
 
     var mayResume: Bool { host.configuration.resumption && policy.resumes }
@@ -100,7 +116,8 @@ extension Flow {
     private var resetOfHandshake: TCPHeader {
         if isOpener {
             return TCPHeader(
-                sequence: inOrigin.sequence(at: 0), acknowledgment: outOrigin.sequence(at: 0), flags: [.rst, .ack],
+                sequence: isJoin ? Self.sequenceOfJoinReset : inOrigin.sequence(at: 0),
+                acknowledgment: outOrigin.sequence(at: 0), flags: [.rst, .ack],
                 window: 0)
         }
         return TCPHeader(

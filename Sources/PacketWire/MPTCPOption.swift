@@ -59,7 +59,8 @@ extension TCPOptions {
     /// several tokens the last. Otherwise a SYN could be judged as one thing and accepted as another.
     public func mptcpOption(isSYN: Bool) -> MPTCPOption? {
         var found: MPTCPOption?
-        for range in ranges(of: TCPOptionKind.mptcp) {
+        var index = 0
+        while let range = next(TCPOptionKind.mptcp, from: &index) {
             guard let option = MPTCPOption(span.extracting(range), isSYN: isSYN) else { continue }
             if option.weight > 0 ? option.weight >= found?.weight ?? 0 : found == nil { found = option }
         }
@@ -74,7 +75,11 @@ extension TCPOptions {
 
     /// Whether a SYN may be an MP_JOIN to anyone: any MPTCP option of that subtype, whatever its length.
     public var mayBeJoin: Bool {
-        ranges(of: TCPOptionKind.mptcp).contains { $0.count >= 3 && span[$0.lowerBound + 2] >> 4 == 1 }
+        var index = 0
+        while let range = next(TCPOptionKind.mptcp, from: &index) {
+            if range.count >= 3, span[range.lowerBound + 2] >> 4 == 1 { return true }
+        }
+        return false
     }
 
     /// An MP_CAPABLE with data (22 or 24 bytes) becomes one without (20): for a segment whose data is held back.

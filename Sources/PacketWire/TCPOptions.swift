@@ -61,28 +61,29 @@ public struct TCPOptions: Sendable {
     /// The first option of `kind`, kind and length byte included, as a range of ``span``.
     public func range(of kind: UInt8) -> Range<Int>? {
         var index = 0
-        while let option = Self.option(at: &index, in: span) {
-            if storage[option.lowerBound] == kind { return option }
-        }
-        return nil
+        return next(kind, from: &index)
     }
 
     /// All options of `kind`, in order.
     public func ranges(of kind: UInt8) -> [Range<Int>] {
         var index = 0
         var found: [Range<Int>] = []
-        while let option = Self.option(at: &index, in: span) {
-            if storage[option.lowerBound] == kind { found.append(option) }
-        }
+        while let option = next(kind, from: &index) { found.append(option) }
         return found
+    }
+
+    /// The first option of `kind` from `index` on, which is moved behind it.
+    func next(_ kind: UInt8, from index: inout Int) -> Range<Int>? {
+        while let option = Self.option(at: &index, in: span) {
+            if storage[option.lowerBound] == kind { return option }
+        }
+        return nil
     }
 
     /// Calls `body` with each option of `kind`, kind and length byte included.
     public func forEach(of kind: UInt8, _ body: (Span<UInt8>) -> Void) {
         var index = 0
-        while let option = Self.option(at: &index, in: span) {
-            if storage[option.lowerBound] == kind { body(span.extracting(option)) }
-        }
+        while let option = next(kind, from: &index) { body(span.extracting(option)) }
     }
 
     /// The bytes behind kind and length of the first option of `kind`.

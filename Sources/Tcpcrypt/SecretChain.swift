@@ -117,6 +117,30 @@ public final class SecretChain {
         return entry(index, secret)
     }
 
+    /// What a connection attempt would come to that names a secret.
+    public enum Standing: Sendable { case unknown, triedTooOften, open }
+
+    /// The best that any name in `option` would come to; nothing is found or counted by that.
+    ///
+    /// Cheap, for options of anybody in any number: the option is not taken apart, so that what has the shape of a name elsewhere in it is looked
+    /// up as well. ``ENOAnswer/answer(to:teps:applicationAware:resume:)`` finds no name that is missed here.
+    ///
+    /// - Parameter option: a whole ENO option of a SYN (RFC 8547 section 4.2), kind and length byte included.
+    public func standing(ofNamesIn option: Span<UInt8>) -> Standing {
+        let identifier = tep.rawValue | SYNFormENO.variable
+        var best = Standing.unknown
+        var start = 2
+        while start + 1 + HalfID.length <= option.count {
+            defer { start += 1 }
+            guard option[start] == identifier,
+                let index = index(named: HalfID(loading: option, at: start + 1)), hasRoom(for: index)
+            else { continue }
+            if attempts[index, default: 0] < Self.mostAttempts { return .open }
+            best = .triedTooOften
+        }
+        return best
+    }
+
     /// Counts one more connection that tries a secret that was found.
     ///
     /// - Returns: how many did before; nil where these are enough.

@@ -7,7 +7,9 @@ import Tcpcrypt
 extension SettingsReader {
     private static let mostPolicies = 64
     private static let mostEntries = 64
-    private static let keys = ["prefixes", "ports", "encryption", "application_aware", "passive_role", "resumption"]
+    private static let keys = [
+        "prefixes", "ports", "encryption", "joins", "application_aware", "passive_role", "resumption",
+    ]
 
     func policies(_ key: String) throws(SettingsError) -> [PolicyRule] {
         guard let value = member(key) else { return [] }
@@ -28,6 +30,7 @@ extension SettingsReader {
             case "prefixes": rule.prefixes = try list(inner, member.value, Self.prefixText, Self.prefix)
             case "ports": rule.ports = try list(inner, member.value, Self.portText, Self.ports)
             case "encryption": rule.policy.encryption = try choice(inner, member.value)
+            case "joins": rule.policy.joins = try choice(inner, member.value)
             case "application_aware": rule.policy.applicationAware = try choice(inner, member.value)
             case "passive_role": rule.policy.takesPassiveRole = try flag(inner, member.value)
             case "resumption": rule.policy.resumes = try flag(inner, member.value)

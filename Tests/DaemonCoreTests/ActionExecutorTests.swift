@@ -36,6 +36,8 @@ struct RecordingKernel: PacketKernel, ~Copyable {
 
     mutating func destroySocket(_ tuple: FlowTuple) { calls.append(.destroy(tuple)) }
 
+    mutating func inquire(_ inquiry: JoinInquiry) {}
+
     mutating func flush() {}
 }
 

@@ -26,6 +26,15 @@ import Testing
         #expect(survey.tuples.count == 5)
     }
 
+    /// Of an encrypted connection that lost its last subflow nothing is known but that its kernel tries to join it again.
+    @Test func anAttemptToJoinIsNoWitness() {
+        for state in 1...11 as ClosedRange<UInt8> {
+            var attempt = socket(1, .init(local: 10, remote: 20))
+            attempt.state = state
+            #expect(SocketSurvey(sockets: [attempt]).plainTokens(except: []).count == (state == 1 ? 1 : 0))
+        }
+    }
+
     @Test func halfOpenConnectionsAreThoseInSYNReceived() {
         var sockets = (1...11).map { socket($0, nil) }
         for index in sockets.indices { sockets[index].state = UInt8(index + 1) }

@@ -111,7 +111,12 @@ import Testing
             third.options.span.indices.map { third.options.span[$0] })
         pair.server.advance(milliseconds: 61_000)
         #expect(pair.server.takeKernel().isEmpty && pair.server.held == 0)
-        #expect(pair.server.actions.contains(.log(.joinRefused(FlowTuple(local: other.b, remote: other.a), .noProof))))
+        #expect(
+            pair.server.actions.contains(
+                .log(
+                    .joinRefused(
+                        FlowTuple(local: other.b, remote: other.a), .noProof,
+                        token: Multipath.token(Multipath.keyB).span.loadUInt32(at: 0)))))
         #expect(pair.server.engine.connections().flatMap(\.subflows).map(\.state) == [.encrypted])
         pair.server.advance(milliseconds: 61_000)
         #expect(pair.server.engine.flows.count == 1)

@@ -78,6 +78,23 @@ import Testing
         #expect(!pair.client.takeKernel().contains { isJoin($0) && !$0.packet.flags.contains(.rst) })
     }
 
+    /// Linux takes a reset with the sequence number 1 for a segment without MPTCP, and its whole connection falls back to TCP.
+    @Test func noResetOfAJoinMakesTheConnectionFallBack() {
+        for isSYNACK in [false, true] {
+            let pair = Pair()
+            Multipath(pair).connect()
+            let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+            other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+            _ = (pair.client.takeWire(), pair.client.takeKernel())
+            pair.client.arrive(
+                other.b, other.a, isSYNACK ? 1 : 0, 2001, isSYNACK ? [.syn, .ack] : [.rst, .ack],
+                isSYNACK ? mss + joinSYNACK : [])
+            pair.client.arrive(other.b, other.a, 1, 2001, [.rst, .ack])
+            let seen = pair.client.takeKernel()
+            #expect(!seen.isEmpty && seen.allSatisfy { $0.packet.flags == [.rst, .ack] && $0.sequence == 0 })
+        }
+    }
+
     /// A SYN-ACK of a join whose SYN an earlier daemon sent.
     @Test func aJoinFromBeforeARestartIsNotCompletedInClear() {
         let client = TestHost(seed: 1)

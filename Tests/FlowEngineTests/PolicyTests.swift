@@ -241,7 +241,8 @@ import Testing
         let pair = Pair(server: host)
         host.arrive(pair.a, pair.b, 1000, 0, .syn, mss + joinSYN([1, 2, 3, 4]))
         #expect(host.takeKernel().isEmpty)
-        #expect(host.actions.contains(.log(.joinRefused(FlowTuple(local: pair.b, remote: pair.a), .unknownToken))))
+        let tuple = FlowTuple(local: pair.b, remote: pair.a)
+        #expect(host.actions.contains(.log(.joinRefused(tuple, .unknownToken, token: 0x0102_0304))))
         #expect(host.engine.counters.joinsRefused == 1 && host.engine.counters.connectionsRefused == 0)
     }
 }

@@ -135,6 +135,23 @@ import Testing
         }
     }
 
+    /// As the kernel has them: the two ends agree, but for the token that an initiator's first subflow does not tell.
+    @Test func tellsTheTokensOfSubflows() async throws {
+        try await ScratchNamespace.run {
+            let pair = try #require(LoopbackPair(protocol: 262))
+            let diagnostics = try SocketDiagnostics()
+            let listed = try diagnostics.list(withTokens: true).filter { $0.local == pair.client }
+            #expect(listed.count == 1)
+            let tokens = try #require(listed.first?.tokens)
+            #expect(tokens.local != 0)
+            let asked = try diagnostics.tokens(local: pair.client, remote: pair.server, interface: 0)
+            #expect(asked == tokens)
+            let nobody = Endpoint(address: pair.client.address, port: pair.client.port ^ 1)
+            let none = try diagnostics.tokens(local: pair.server, remote: nobody, interface: 0)
+            #expect(none == nil)
+        }
+    }
+
     /// The kernel's lookup of a connection that is gone finds the listener of its port.
     @Test func sparesListeners() async throws {
         try await ScratchNamespace.run {
@@ -217,9 +234,10 @@ private final class LoopbackPair {
     let server: Endpoint
     private let listener: Int32
 
-    init?() {
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    /// - Parameter number: 262 for MPTCP.
+    init?(protocol number: Int32 = 0) {
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), number)
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), number)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian

@@ -77,7 +77,7 @@ import Testing
         ]
         message += [0x20, 0x00, 0x13, 0x80]  // INET_DIAG_ULP_INFO, nested
         message += [0x08, 0x00, 0x01, 0x00, 0x6d, 0x70, 0x74, 0x00]  // INET_ULP_INFO_NAME
-        message += [0x14, 0x00, 0x04, 0x80] + mptcp  // INET_ULP_INFO_MPTCP, nested
+        message += [0x14, 0x00, 0x03, 0x80] + mptcp  // INET_ULP_INFO_MPTCP, nested
         message[0] = UInt8(message.count)
         let span = message.span
         var cursor = 0

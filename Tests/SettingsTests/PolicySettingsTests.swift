@@ -22,13 +22,14 @@ import Testing
             """
             [{"prefixes": ["10.0.0.0/8", "fd00::/8", "192.0.2.1"], "ports": [5432, "6000-6100", "1-1"], "encryption": "require",
               "application_aware": "mandatory", "passive_role": true, "resumption": false},
-             {"encryption": "off"}, {"application_aware": "on"}, {}]
+             {"encryption": "off", "joins": "prefer"}, {"joins": "off", "application_aware": "on"}, {}]
             """)
         try #require(rules.count == 4)
         #expect(rules[0].prefixes == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"].compactMap { IPPrefix($0) })
         #expect(rules[0].ports == [5432...5432, 6000...6100, 1...1])
         #expect(rules[0].policy.encryption == .require && rules[0].policy.applicationAware == .mandatory)
         #expect(rules[0].policy.takesPassiveRole && !rules[0].policy.resumes)
+        #expect(rules.map(\.policy.joins) == [.require, .prefer, .off, .require])
         #expect(rules[1].policy.encryption == .off && rules[2].policy.applicationAware == .on)
         #expect(rules[3] == PolicyRule())
         #expect(try await load("[]").isEmpty)
@@ -56,6 +57,7 @@ import Testing
             #"[{"encryption": "yes"}]"#,
             #"policies[0].encryption is "yes", but must be one of "require", "prefer", "off""#
         ),
+        (#"[{"joins": "on"}]"#, #"policies[0].joins is "on", but must be one of "require", "prefer", "off""#),
         (#"[{"encryption": true}]"#, "policies[0].encryption is true"),
         (#"[{"application_aware": "Off"}]"#, "policies[0].application_aware"),
         (#"[{"passive_role": "true"}]"#, "policies[0].passive_role is"),

@@ -97,7 +97,7 @@ extension SimulatedHost {
             switch event {
             case .encrypted(_, let origin): "encrypted(\(origin))"
             case .fellBack(_, let reason): "fellBack(\(reason))"
-            case .joinRefused(_, let reason): "joinRefused(\(reason))"
+            case .joinRefused(_, let reason, _): "joinRefused(\(reason))"
             case .aborted(_, let reason): "aborted(\(reason))"
             case .refused(_, let reason): "refused(\(reason))"
             }

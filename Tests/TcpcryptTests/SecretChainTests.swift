@@ -151,6 +151,61 @@ import Testing
         }
     }
 
+    /// A look at the bytes of an option misses no name that taking it apart finds, and changes nothing.
+    @Test func standingsAgreeWithWhatAConnectionComesTo() throws {
+        let (a, b) = try joinChains(lookAhead: 16)
+        let random = SeededRandom(34)
+        var resumed = 0
+        for round in 0..<5_000 {
+            let entry = round % 3 == 0 ? nil : a.propose()
+            let half = entry.map { named($0, by: .a) } ?? HalfID(random.bytes(9))
+            let name = SYNFormENO.Suboption(
+                identifier: round % 7 == 0 ? 0x22 : TEP.curve25519.rawValue,
+                data: try #require(half).bytes + random.bytes(round % 9))
+            let others = random.bytes(round % 5).map { SYNFormENO.Suboption(identifier: 0x20 | $0 & 0x5f) }
+            let place = round % (others.count + 1)
+            let option = SYNFormENO(
+                global: round % 11 == 0 ? 2 : 0, suboptions: others[..<place] + [name] + others[place...]
+            ).encoded()
+            let before = b.nextIndex
+            let standing = b.standing(ofNamesIn: option.span)
+            #expect(b.nextIndex == before)
+            let outcome = ENOAnswer.answer(to: option.span, teps: [.curve25519]) { half, tep, _ in
+                guard tep == b.tep, let entry = b.find(half), let number = b.admitAttempt(entry.index) else {
+                    return nil
+                }
+                return ResumptionMatch(chain: b, entry: entry, nonce: [number])
+            }
+            if case .resumed(let match, _, _, _) = outcome {
+                #expect(standing == .open && b.spend(match.entry.index))
+                entry.map { a.noteAnswer(to: $0) }
+                resumed += 1
+            } else if standing == .open {
+                // The name is there, but what stands beside it forbids its use.
+                #expect(others.contains { $0.identifier == TEP.curve25519.rawValue })
+            }
+        }
+        #expect(resumed > 1_000)
+    }
+
+    @Test func attemptsAreCountedByStandings() throws {
+        let (a, b) = try joinChains(lookAhead: 16)
+        let entry = try #require(a.propose())
+        let name = SYNFormENO.Suboption.resumption(a.tep, named(entry, by: .a), nonce: [])
+        let option = SYNFormENO(global: 0, suboptions: [name]).encoded()
+        for _ in 0..<SecretChain.mostAttempts {
+            #expect(b.standing(ofNamesIn: option.span) == .open)
+            let found = try #require(b.find(named(entry, by: .a)))
+            #expect(b.admitAttempt(found.index) != nil)
+        }
+        #expect(b.standing(ofNamesIn: option.span) == .triedTooOften)
+        #expect(b.spend(entry.index))
+        #expect(b.standing(ofNamesIn: option.span) == .unknown)
+        for count in 0..<option.count {
+            #expect(b.standing(ofNamesIn: option.span.extracting(first: count)) == .unknown)
+        }
+    }
+
     /// A session that was promised to a connection stays; beyond a limit no more are promised.
     @Test func promisedSessionsStay() throws {
         let (a, b) = try Pair().chains(lookAhead: 16)

@@ -257,6 +257,7 @@ public final class SimulatedHost {
             sockets[tuple]?.abort(now: now, failure: .destroyed)
         case .journalAdd(let flow): journal[flow.tuple] = flow
         case .journalRemove(let tuple): journal[tuple] = nil
+        case .inquire(let inquiry): violations.append("asked about a join to \(inquiry.tuple.remote)")
         case .log(let event):
             network.trace.note(network.time, "\(name) event \(event)")
             events.append(event)

@@ -181,7 +181,7 @@ final class Side {
                 journal = journal.filter { $0.tuple != flow.tuple }
                 journal.insert(flow)
             case .journalRemove(let tuple): journal = journal.filter { $0.tuple != tuple }
-            case .destroySocket, .log: break
+            case .destroySocket, .inquire, .log: break
             }
         }
     }
