@@ -32,7 +32,7 @@ struct HandshakeModel {
     }
 
     /// A subflow as the engine of its host sees it when its kernel has it established.
-    struct Subflow: Hashable {
+    struct Subflow: Hashable, CustomStringConvertible {
         let end: End
         /// Names the socket.
         let number: Int
@@ -42,6 +42,11 @@ struct HandshakeModel {
         var origin: Origin?
         var sessionID: SessionID
         var secretIndex: Int?
+
+        var description: String {
+            "subflow \(number) of end \(end.number) at host \(end.host), \(isJoin ? "join" : "first"),"
+                + " \(isOpener ? "opener" : "acceptor"), \(state.rawValue), \(origin?.rawValue ?? "no keys")"
+        }
     }
 
     private(set) var protection: [End: Protection] = [:]
@@ -111,8 +116,8 @@ struct HandshakeModel {
         let partners = partners(of: subflow)
         var found: [String] = []
         if partners.count > 1 { found.append("one session ID for \(partners.count + 1) subflows: \(subflow)") }
-        // An opener may have been answered by nobody but a copy of its acceptor's SYN-ACK.
-        if partners.isEmpty, !subflow.isOpener { found.append("nobody has the keys of \(subflow)") }
+        // An opener may have been answered by a copy of its acceptor's SYN-ACK, and whoever answers Init1 has not heard of its sender again.
+        if partners.isEmpty, !subflow.isOpener, subflow.origin != .fresh { found.append("nobody has the keys of \(subflow)") }
         for partner in partners {
             if partner.end.host == subflow.end.host { found.append("joined to itself: \(subflow)") }
             if partner.isOpener == subflow.isOpener { found.append("two openers or acceptors: \(subflow)") }

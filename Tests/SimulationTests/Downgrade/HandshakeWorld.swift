@@ -81,6 +81,7 @@ final class HandshakeWorld {
         simulation = Simulation(seed: random.next(), setup, crypto: secrets, trace: trace)
         attacker = PathAttacker(simulation, random: random.fork())
         self.random = random
+        unsafe debugTime = { [simulation] in simulation.network.time / 1000 - 1000_000 }
         attacker.tokens = { [unowned self] host in tokens(at: host) }
         attacker.watch = { [unowned self] packet, host in judgeWire(packet, from: host) }
         for (index, host) in hosts.enumerated() {
@@ -253,8 +254,9 @@ final class HandshakeWorld {
         case .encrypted(let tuple, _):
             guard let socket = current[host][tuple] else { return violations.append("keys without a socket") }
             socket.isEncrypted = true
-            guard let report = report(socket), let seen = subflow(socket, report) else { return }
+            guard let report = report(socket) else { return violations.append("keys without a report") }
             socket.sessionID = report.sessionID
+            guard let seen = subflow(socket, report) else { return }
             if !socket.isJoin { model.settle(seen, as: .encrypted(report.sessionID)) }
             model.prove(seen)
         case .fellBack(let tuple, _):

@@ -57,6 +57,7 @@ final class SecretWatch: CryptoProvider {
             while let earlier = state.origins[origin.parent], earlier.constant == Self.rekey {
                 (master, origin) = (origin.parent, earlier)
             }
+            unsafe print("USE \(debugTime()) secret \(origin.parent.prefix(3)) master \(master.prefix(3))")
             if let used = state.uses[origin.parent] {
                 if used != master { state.violations.append("a session secret protects two connections") }
             } else {
@@ -96,3 +97,5 @@ private final class WatchedKey: AEADKey {
         base.open(nonce: nonce, aad: aad, ciphertext: ciphertext, head: &head, into: &output)
     }
 }
+
+nonisolated(unsafe) var debugTime: () -> Int64 = { 0 }
