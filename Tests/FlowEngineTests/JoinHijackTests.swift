@@ -63,6 +63,28 @@ import Testing
         #expect(!pair.server.takeKernel().contains(where: isJoin))
     }
 
+    /// An answered join that something else than its third ACK made be refused is still half-open in the kernel. A packet that belongs to
+    /// nothing must not make it ordinary TCP.
+    @Test func aRefusedJoinDoesNotGoPlain() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        other.settle()
+        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK)
+        #expect(pair.server.engine.counters.joinsRefused == 1)
+        _ = pair.server.takeKernel()
+        pair.server.actions = []
+        pair.server.arrive(other.a, other.b, 2500, 6001, [.rst, .ack])
+        pair.server.arrive(other.a, other.b, 2500, 6001, .ack)
+        #expect(pair.server.takeKernel().isEmpty)
+        // The next that the kernel says ends it.
+        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        #expect(pair.server.actions.contains(.destroySocket(FlowTuple(local: other.b, remote: other.a))))
+        #expect(!pair.server.actions.contains { if case .accept(_, .plain) = $0 { true } else { false } })
+    }
+
     /// The same at the joining end: then a SYN-ACK without ENO completes the join in clear.
     @Test func aForgedResetDoesNotLetAnOpenedJoinGoPlain() {
         let pair = Pair()

@@ -1,5 +1,4 @@
 import FlowEngine
-import Synchronization
 import TestSupport
 
 /// One walk: hosts open and close, the attacker does at each packet what chance says; then the attacker rests.
@@ -44,7 +43,7 @@ final class HandshakeWalk {
     // MARK: What the hosts do
 
     private func act() {
-        let joinable = world.ends.filter { $0.mayJoin && world.protection($0).isEncrypted }
+        let joinable = world.ends.filter { world.mayJoin($0) && world.protection($0).isEncrypted }
         switch random.int(0...11) {
         case 0: world.connect(from: random.int(0...1))
         case 1: world.connect(from: random.int(0...1), isMPTCP: random.chance(0.3))
@@ -79,7 +78,7 @@ final class HandshakeWalk {
         world.attacker.rest()
         world.run(milliseconds: 5_000)
         for end in world.ends {
-            guard let peer = world.peer(of: end), end.mayJoin, peer.mayJoin, isAlive(end), isAlive(peer) else { continue }
+            guard let peer = world.peer(of: end), world.mayJoin(end), world.mayJoin(peer), isAlive(end), isAlive(peer) else { continue }
             let socket = world.join(end)
             world.run(milliseconds: 5_000)
             if let socket, !isJoined(socket) { lateFailures.append("no join afterwards: \(socket.kernel.state)") }
@@ -103,38 +102,8 @@ final class HandshakeWalk {
 
     private func isJoined(_ socket: HandshakeWorld.Socket) -> Bool {
         socket.isEncrypted && socket.kernel.state == .established
-            && world.sockets.contains { $0 !== socket && $0.isEncrypted && $0.sessionID == socket.sessionID }
+            && world.sockets.contains { $0 !== socket && $0.hasSameKeys(as: socket) }
     }
 
     var failures: [String] { world.failures + lateFailures }
-}
-
-/// What all walks came to.
-final class DowngradeTally: Sendable {
-    static let shared = DowngradeTally()
-
-    struct Sum: Sendable {
-        var made: [String: Int] = [:]
-        var runs = 0
-        var joins = (opened: 0, accepted: 0, refused: 0)
-        var secrets = 0
-    }
-
-    private let state = Mutex(Sum())
-
-    var sum: Sum { state.withLock { $0 } }
-
-    func add(_ walk: HandshakeWalk) {
-        let counts = walk.world.joinCounts
-        let made = walk.world.attacker.made
-        let secrets = walk.world.secrets.count
-        state.withLock { sum in
-            sum.runs += 1
-            sum.made.merge(made, uniquingKeysWith: +)
-            sum.joins.opened += counts.opened
-            sum.joins.accepted += counts.accepted
-            sum.joins.refused += counts.refused
-            sum.secrets += secrets
-        }
-    }
 }

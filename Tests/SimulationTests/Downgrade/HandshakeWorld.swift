@@ -21,9 +21,9 @@ final class HandshakeWorld {
         }
 
         /// Its kernel takes joins, or could open some.
-        var mayJoin: Bool {
-            guard let subflow = first?.kernel.subflow else { return false }
-            return endpoint.remoteToken != nil && !subflow.hasFallenBack
+        fileprivate var isJoinable: Bool {
+            guard let first, let subflow = first.kernel.subflow else { return false }
+            return first.wasEstablished && endpoint.remoteToken != nil && !subflow.hasFallenBack
         }
     }
 
@@ -42,6 +42,8 @@ final class HandshakeWorld {
         fileprivate(set) var isEncrypted = false
         fileprivate(set) var isPlain = false
         fileprivate(set) var sessionID: [UInt8] = []
+
+        func hasSameKeys(as other: Socket) -> Bool { !sessionID.isEmpty && sessionID == other.sessionID }
 
         init(_ host: Int, _ number: Int, _ kernel: KernelTCP, _ end: End?, isJoin: Bool, mark: UInt8?) {
             self.host = host
@@ -81,7 +83,6 @@ final class HandshakeWorld {
         simulation = Simulation(seed: random.next(), setup, crypto: secrets, trace: trace)
         attacker = PathAttacker(simulation, random: random.fork())
         self.random = random
-        unsafe debugTime = { [simulation] in simulation.network.time / 1000 - 1000_000 }
         attacker.tokens = { [unowned self] host in tokens(at: host) }
         attacker.watch = { [unowned self] packet, host in judgeWire(packet, from: host) }
         for (index, host) in hosts.enumerated() {
@@ -118,10 +119,16 @@ final class HandshakeWorld {
     /// - Parameter isLured: to an address of the attacker's, as a forged ADD_ADDR would have it.
     @discardableResult
     func join(_ end: End, isLured: Bool = false, finishes: Bool = false) -> Socket? {
-        guard end.mayJoin else { return nil }
+        guard mayJoin(end) else { return nil }
         let host = end.name.host
         let target = isLured ? attacker.address : simulation.address(hosts[1 - host], random.int(0...1))
         return open(from: host, end, isJoin: true, to: target, finishes: finishes)
+    }
+
+    /// Some of its subflows live, or it is remembered that they did.
+    func mayJoin(_ end: End) -> Bool {
+        end.isJoinable
+            && (protection(end) != .undecided || sockets.contains { $0.end === end && $0.kernel.state == .established })
     }
 
     private func makeEnd(_ host: Int) -> End {
@@ -159,7 +166,7 @@ final class HandshakeWorld {
             end = makeEnd(host)
             kind = .capable
         case .joinSYN(let token, _):
-            end = ends.first { $0.name.host == host && $0.endpoint.localToken == token && $0.mayJoin }
+            end = ends.first { $0.name.host == host && $0.endpoint.localToken == token && mayJoin($0) }
             guard end != nil else { return nil }
             kind = .join(token: token)
         case nil:
@@ -254,7 +261,8 @@ final class HandshakeWorld {
         case .encrypted(let tuple, _):
             guard let socket = current[host][tuple] else { return violations.append("keys without a socket") }
             socket.isEncrypted = true
-            guard let report = report(socket) else { return violations.append("keys without a report") }
+            // A reset has ended it before there were keys.
+            guard let report = report(socket) else { return }
             socket.sessionID = report.sessionID
             guard let seen = subflow(socket, report) else { return }
             if !socket.isJoin { model.settle(seen, as: .encrypted(report.sessionID)) }
@@ -316,14 +324,14 @@ final class HandshakeWorld {
     }
 
     private func hasPartner(_ socket: Socket) -> Bool {
-        sockets.contains { $0 !== socket && $0.isEncrypted && $0.sessionID == socket.sessionID }
+        sockets.contains { $0 !== socket && $0.hasSameKeys(as: socket) }
     }
 
     /// Both ends of a subflow saw the same handshake, as far as it says what belongs to what.
     private var agreementFailures: [String] {
         sockets.filter { $0.isEncrypted && $0.kernel.isOpener && $0.isJoin }.flatMap { opener -> [String] in
             let acceptors = sockets.filter {
-                $0 !== opener && $0.isEncrypted && !$0.kernel.isOpener && $0.sessionID == opener.sessionID
+                $0 !== opener && !$0.kernel.isOpener && $0.hasSameKeys(as: opener)
             }
             return acceptors.flatMap { acceptor -> [String] in
                 var found: [String] = []

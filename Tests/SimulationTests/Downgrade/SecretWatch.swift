@@ -1,8 +1,11 @@
 import Synchronization
 import Tcpcrypt
 
-/// A provider that sees to it that no session secret protects two connections: of all keys derived from one, with whatever nonces, at either
-/// host, data is sealed under those of one session nonce only.
+/// A provider that sees to it that no secret protects two connections: of all keys derived from one, with whatever nonces, at either host, data
+/// crosses under those of one session nonce only.
+///
+/// What counts is that data authenticates, and of a join that it is sealed: the acceptor of a resumed connection may speak before its
+/// opener has proved anything, to whoever copied a SYN and cannot read it, under keys that are for that attempt alone.
 final class SecretWatch: CryptoProvider {
     private struct Origin {
         let parent: [UInt8]
@@ -12,7 +15,9 @@ final class SecretWatch: CryptoProvider {
     private struct State {
         /// Where keys came from, by their bytes; traffic keys by their first ``keyLength``.
         var origins: [[UInt8]: Origin] = [:]
-        /// The master key under which data was sealed, by the secret it was derived from.
+        /// The secrets of join chains.
+        var joins: Set<[UInt8]> = []
+        /// The master key under which data crossed, by the secret it was derived from.
         var uses: [[UInt8]: [UInt8]] = [:]
         var violations: [String] = []
     }
@@ -21,9 +26,11 @@ final class SecretWatch: CryptoProvider {
     private let state = Mutex(State())
     /// Of AES-128-GCM, the only algorithm in these runs.
     private static let keyLength = 16
-    /// RFC 8548 section 4.3.
+    /// RFC 8548 section 4.3, and of the join chains.
+    private static let next: UInt8 = 1
     private static let rekey: UInt8 = 3
     private static let keys: ClosedRange<UInt8> = 4...5
+    private static let join: UInt8 = 0x10
 
     init(_ base: any CryptoProvider) { self.base = base }
 
@@ -37,10 +44,17 @@ final class SecretWatch: CryptoProvider {
 
     func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
         let derived = base.expand(key, info: info, count: count)
-        let constant = info[0]
-        guard constant == Self.rekey || Self.keys.contains(constant) else { return derived }
-        let name = Self.keys.contains(constant) ? Array(derived.copy.prefix(Self.keyLength)) : derived.copy
-        state.withLock { $0.origins[name] = Origin(parent: key.copy, constant: constant) }
+        switch info[0] {
+        case Self.join: state.withLock { _ = $0.joins.insert(derived.copy) }
+        case Self.next:
+            state.withLock { state in if state.joins.contains(key.copy) { state.joins.insert(derived.copy) } }
+        case Self.rekey:
+            state.withLock { $0.origins[derived.copy] = Origin(parent: key.copy, constant: Self.rekey) }
+        case let constant where Self.keys.contains(constant):
+            let name = Array(derived.copy.prefix(Self.keyLength))
+            state.withLock { $0.origins[name] = Origin(parent: key.copy, constant: constant) }
+        default: break
+        }
         return derived
     }
 
@@ -50,14 +64,14 @@ final class SecretWatch: CryptoProvider {
 
     func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair { base.keyPair(tep, random) }
 
-    fileprivate func noteData(under key: [UInt8]) {
+    fileprivate func noteData(under key: [UInt8], isSealed: Bool) {
         state.withLock { state in
             guard var master = state.origins[key]?.parent, var origin = state.origins[master] else { return }
             // Later generations of one connection lead back to its first master key.
             while let earlier = state.origins[origin.parent], earlier.constant == Self.rekey {
                 (master, origin) = (origin.parent, earlier)
             }
-            unsafe print("USE \(debugTime()) secret \(origin.parent.prefix(3)) master \(master.prefix(3))")
+            guard !isSealed || state.joins.contains(origin.parent) else { return }
             if let used = state.uses[origin.parent] {
                 if used != master { state.violations.append("a session secret protects two connections") }
             } else {
@@ -86,7 +100,7 @@ private final class WatchedKey: AEADKey {
         nonce: Span<UInt8>, aad: Span<UInt8>, head: Span<UInt8>, plaintext: Span<UInt8>,
         into output: inout MutableSpan<UInt8>
     ) -> Bool {
-        if !plaintext.isEmpty { watch.noteData(under: bytes) }
+        if !plaintext.isEmpty { watch.noteData(under: bytes, isSealed: true) }
         return base.seal(nonce: nonce, aad: aad, head: head, plaintext: plaintext, into: &output)
     }
 
@@ -94,8 +108,10 @@ private final class WatchedKey: AEADKey {
         nonce: Span<UInt8>, aad: Span<UInt8>, ciphertext: Span<UInt8>, head: inout MutableSpan<UInt8>,
         into output: inout MutableSpan<UInt8>
     ) -> Bool {
-        base.open(nonce: nonce, aad: aad, ciphertext: ciphertext, head: &head, into: &output)
+        let isGenuine = base.open(nonce: nonce, aad: aad, ciphertext: ciphertext, head: &head, into: &output)
+        if isGenuine, ciphertext.count > head.count + AEADAlgorithm.aes128GCM.tagLength {
+            watch.noteData(under: bytes, isSealed: false)
+        }
+        return isGenuine
     }
 }
-
-nonisolated(unsafe) var debugTime: () -> Int64 = { 0 }
