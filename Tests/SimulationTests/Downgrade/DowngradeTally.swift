@@ -9,6 +9,7 @@ final class DowngradeTally: Sendable {
         var walks = 0
         var joins = (opened: 0, accepted: 0, refused: 0)
         var connections = (encrypted: 0, plain: 0)
+        var joinedAfterwards = 0
         /// Secrets under which data crossed.
         var secrets = 0
     }
@@ -21,6 +22,7 @@ final class DowngradeTally: Sendable {
         let counts = walk.world.joinCounts
         let made = walk.world.attacker.made
         let secrets = walk.world.secrets.count
+        let late = walk.joinedAfterwards
         let protections = walk.world.ends.map(walk.world.protection)
         state.withLock { sum in
             sum.walks += 1
@@ -31,6 +33,7 @@ final class DowngradeTally: Sendable {
             sum.connections.encrypted += protections.count(where: \.isEncrypted)
             sum.connections.plain += protections.count { $0 == .plain }
             sum.secrets += secrets
+            sum.joinedAfterwards += late
         }
     }
 
@@ -51,7 +54,8 @@ final class DowngradeTally: Sendable {
         let attacks = sum.made.values.reduce(0, +)
         print(
             "downgrade: \(sum.walks) walks, \(attacks) attacks of \(sum.made.count) kinds; joins: \(sum.joins.opened) opened,"
-                + " \(sum.joins.accepted) accepted, \(sum.joins.refused) refused; ends of connections:"
+                + " \(sum.joins.accepted) accepted, \(sum.joins.refused) refused,"
+                + " \(sum.joinedAfterwards) after the attack; ends of connections:"
                 + " \(sum.connections.encrypted) encrypted, \(sum.connections.plain) plain; \(sum.secrets) secrets used")
         // A few walks need not do everything.
         guard sum.walks >= 500 else { return }
@@ -63,6 +67,7 @@ final class DowngradeTally: Sendable {
         #expect(sum.joins.refused > sum.walks)
         #expect(sum.connections.encrypted > 2 * sum.walks)
         #expect(sum.connections.plain > sum.walks / 10)
+        #expect(sum.joinedAfterwards > sum.walks / 2)
         if Self.printsAll {
             for key in Self.wanted { print("  \(key): \(sum.made[key, default: 0])") }
         }

@@ -10,8 +10,8 @@ import FlowEngine
 ///     first subflow   plain or encrypted, and so its end
 ///     join            plain where its end is plain, encrypted by the join chain where its end is encrypted, none where it is undecided
 ///
-/// What the packets said is no part of it: that is the point. An end knows its connection; the two ends of one are those whose first
-/// subflows have the same session ID.
+/// What the packets said is no part of it: that is the point. An end knows its connection by the tokens that its kernel has; which subflows
+/// have the same keys is known by their session IDs.
 struct HandshakeModel {
     typealias SessionID = [UInt8]
 
@@ -42,6 +42,8 @@ struct HandshakeModel {
         var origin: Origin?
         var sessionID: SessionID
         var secretIndex: Int?
+        /// Both tokens of its connection, the smaller first.
+        var tokens: [UInt32] = []
 
         var description: String {
             "subflow \(number) of end \(end.number) at host \(end.host), \(isJoin ? "join" : "first"),"
@@ -122,7 +124,7 @@ struct HandshakeModel {
             if partner.end.host == subflow.end.host { found.append("joined to itself: \(subflow)") }
             if partner.isOpener == subflow.isOpener { found.append("two openers or acceptors: \(subflow)") }
             if partner.isJoin != subflow.isJoin { found.append("a join for one end alone: \(subflow), \(partner)") }
-            if subflow.isJoin, protection(of: partner.end) != protection(of: subflow.end) {
+            if subflow.isJoin, partner.tokens != subflow.tokens {
                 found.append("of two connections: \(subflow), \(partner)")
             }
         }

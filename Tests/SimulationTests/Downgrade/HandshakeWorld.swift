@@ -235,14 +235,25 @@ final class HandshakeWorld {
         return HandshakeModel.Subflow(
             end: end.name, number: socket.number, isJoin: socket.isJoin, isOpener: socket.kernel.isOpener,
             state: report?.state ?? .plain, origin: report?.origin, sessionID: report?.sessionID ?? [],
-            secretIndex: report?.secretIndex)
+            secretIndex: report?.secretIndex,
+            tokens: [socket.end?.endpoint.localToken, socket.end?.endpoint.remoteToken].compactMap(\.self).sorted())
     }
 
     private func establish(_ socket: Socket) {
         readEvents()
         socket.wasEstablished = true
         guard let seen = subflow(socket, report(socket)) else { return }
+        if socket.isJoin { noteUnproven(socket.end?.first) }
+        if !socket.isJoin, seen.state == .plain { model.settle(seen, as: .plain) }
         model.establish(seen)
+    }
+
+    /// Whoever accepts a resumed connection has keys, for joins too, before its opener has shown any.
+    private func noteUnproven(_ first: Socket?) {
+        guard let first, let end = first.end, protection(end) == .undecided,
+            let seen = subflow(first, report(first)), seen.state == .encrypted
+        else { return }
+        model.settle(seen, as: .encrypted(seen.sessionID))
     }
 
     /// What the engines say has become of connections.
@@ -271,7 +282,8 @@ final class HandshakeWorld {
             guard let socket = current[host][tuple] else { return }
             if socket.isEncrypted { violations.append("what was encrypted fell back") }
             socket.isPlain = true
-            guard !socket.isJoin, let seen = subflow(socket, report(socket)) else { return }
+            // Until its kernel has it, it may begin anew.
+            guard !socket.isJoin, socket.wasEstablished, let seen = subflow(socket, report(socket)) else { return }
             model.settle(seen, as: .plain)
         default: break
         }
@@ -304,6 +316,18 @@ final class HandshakeWorld {
         }
     }
 
+    /// Whether joins are possible as far as the engines know: somebody may have told them of other keys than the kernels have taken, or
+    /// of the same keys for two connections. Then nobody joins.
+    func mayBeProved(_ end: End) -> Bool {
+        let known = hosts[end.name.host].connections().filter { $0.remoteToken == end.endpoint.remoteToken }
+        return known.count == 1 && known.first?.localToken == end.endpoint.localToken
+    }
+
+    /// Whether the engine of the host has ever found two connections with one token.
+    func hasAmbiguity(_ host: Int) -> Bool {
+        hosts[host].events.contains { if case .joinRefused(_, .ambiguousToken) = $0 { true } else { false } }
+    }
+
     /// Everything that must never be.
     var failures: [String] {
         readEvents()
@@ -317,10 +341,17 @@ final class HandshakeWorld {
             guard let application = applications[ObjectIdentifier(socket.kernel)] else { continue }
             let isOfEncrypted = socket.end.map { protection($0).isEncrypted } ?? false
             guard socket.isEncrypted || isOfEncrypted else { continue }
-            all += application.violations.map { "port \(socket.kernel.tuple.local.port): \($0)" }
+            if !isCrossed(socket) {
+                all += application.violations.map { "port \(socket.kernel.tuple.local.port): \($0)" }
+            }
             if application.received > 0, !hasPartner(socket) { all.append("bytes of nobody: \(application.received)") }
         }
         return all
+    }
+
+    /// Two connections that began at the same time may have been exchanged: nothing says which is which before there are keys.
+    private func isCrossed(_ socket: Socket) -> Bool {
+        !socket.isJoin && sockets.contains { $0 !== socket && $0.hasSameKeys(as: socket) && $0.mark != socket.mark }
     }
 
     private func hasPartner(_ socket: Socket) -> Bool {
