@@ -243,16 +243,18 @@ final class HandshakeWorld {
         readEvents()
         socket.wasEstablished = true
         guard let seen = subflow(socket, report(socket)) else { return }
-        if socket.isJoin { noteUnproven(socket.end?.first) }
+        if socket.isJoin { noteUnproven(seen, socket.end?.first) }
         if !socket.isJoin, seen.state == .plain { model.settle(seen, as: .plain) }
         model.establish(seen)
     }
 
-    /// Whoever accepts a resumed connection has keys, for joins too, before its opener has shown any.
-    private func noteUnproven(_ first: Socket?) {
-        guard let first, let end = first.end, protection(end) == .undecided,
-            let seen = subflow(first, report(first)), seen.state == .encrypted
+    /// Whoever accepts a resumed connection has keys, for joins too, before its opener has shown any; also where the first subflow never
+    /// comes about. The chain itself says that it is the opener's connection.
+    private func noteUnproven(_ join: HandshakeModel.Subflow, _ first: Socket?) {
+        guard let first, let end = first.end, protection(end) == .undecided, join.origin == .join,
+            var seen = subflow(first, report(first))
         else { return }
+        seen.state = .encrypted
         model.settle(seen, as: .encrypted(seen.sessionID))
     }
 
