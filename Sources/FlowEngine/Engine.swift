@@ -84,6 +84,10 @@ public struct Engine: ~Copyable {
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
         guard let flow = flows[tuple] else { return receiveStray(bytes, tuple, arrival, &output) }
+        if flow.isUnconfirmed, arrival.metadata.direction == .inbound {
+            // The kernel would take it for one of the old connection.
+            return drop(arrival.metadata, &output)
+        }
         if flow.isSettled {
             serve(flow, bytes, arrival, &output)
         } else {

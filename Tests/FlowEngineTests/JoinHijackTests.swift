@@ -108,6 +108,21 @@ import Testing
         #expect(pair.server.takeKernel().count == 1)
     }
 
+    /// Nor does a SYN of any kind with another number lead its third ACK to the kernel.
+    @Test func aRefusedJoinIsNotEstablishedBehindAnotherSYN() {
+        let pair = Pair()
+        Multipath(pair).connect()
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
+        other.settle()
+        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK)
+        pair.server.arrive(other.a, other.b, 3000, 0, .syn, mss)
+        _ = pair.server.takeKernel()
+        pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK, [1, 2, 3])
+        #expect(pair.server.takeKernel().isEmpty)
+    }
+
     /// The other way round: the kernel has the join of a plain connection half-open, and would take the next SYN for its repetition.
     @Test func aPlainJoinIsNotRepeatedAsThatOfAnEncryptedConnection() {
         let pair = Pair()

@@ -10,7 +10,7 @@ import FlowEngine
 ///     first subflow   plain or encrypted, and so its end
 ///     join            plain where its end is plain, encrypted by the join chain where its end is encrypted, none where it is undecided
 ///
-/// What the packets said is no part of it: that is the point. An end knows its connection by the tokens that its kernel has; which subflows
+/// What the packets said is no part of it: that is the point. An end knows its connection by the tokens that its engine has; which subflows
 /// have the same keys is known by their session IDs.
 struct HandshakeModel {
     typealias SessionID = [UInt8]

@@ -42,6 +42,8 @@ final class HandshakeWorld {
         fileprivate(set) var isEncrypted = false
         fileprivate(set) var isPlain = false
         fileprivate(set) var sessionID: [UInt8] = []
+        /// The tokens that its engine knows.
+        fileprivate(set) var tokens: (local: UInt32?, remote: UInt32?) = (nil, nil)
 
         func hasSameKeys(as other: Socket) -> Bool { !sessionID.isEmpty && sessionID == other.sessionID }
 
@@ -224,9 +226,13 @@ final class HandshakeWorld {
 
     private func report(_ socket: Socket) -> SubflowReport? {
         let tuple = socket.kernel.tuple
-        return hosts[socket.host].connections().lazy.flatMap(\.subflows).first {
-            $0.local == tuple.local && $0.remote == tuple.remote
+        for connection in hosts[socket.host].connections() {
+            guard let found = connection.subflows.first(where: { $0.local == tuple.local && $0.remote == tuple.remote })
+            else { continue }
+            socket.tokens = (connection.localToken, connection.remoteToken)
+            return found
         }
+        return nil
     }
 
     private func subflow(_ socket: Socket, _ report: SubflowReport?) -> HandshakeModel.Subflow? {
@@ -236,7 +242,7 @@ final class HandshakeWorld {
             end: end.name, number: socket.number, isJoin: socket.isJoin, isOpener: socket.kernel.isOpener,
             state: report?.state ?? .plain, origin: report?.origin, sessionID: report?.sessionID ?? [],
             secretIndex: report?.secretIndex,
-            tokens: [socket.end?.endpoint.localToken, socket.end?.endpoint.remoteToken].compactMap(\.self).sorted())
+            tokens: [socket.tokens.local, socket.tokens.remote].compactMap(\.self).sorted())
     }
 
     private func establish(_ socket: Socket) {
@@ -371,8 +377,9 @@ final class HandshakeWorld {
                 if acceptor.toldRandom != opener.random || opener.kernel.subflow?.remoteRandom != acceptor.random {
                     found.append("other random numbers at the ends of a join")
                 }
-                if acceptor.end?.endpoint.remoteToken != opener.end?.endpoint.localToken
-                    || acceptor.end?.endpoint.localToken != opener.end?.endpoint.remoteToken
+                // A kernel may have been told of another key by somebody's third ACK, and its engine not.
+                if acceptor.tokens.remote != opener.end?.endpoint.localToken
+                    || opener.tokens.remote != acceptor.end?.endpoint.localToken
                 {
                     found.append("other tokens at the ends of a join")
                 }
