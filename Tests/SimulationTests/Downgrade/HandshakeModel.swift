@@ -74,7 +74,9 @@ struct HandshakeModel {
     }
 
     /// A kernel has completed a handshake.
-    mutating func establish(_ subflow: Subflow) {
+    ///
+    /// - Parameter isProven: the engine says that the peer has the keys.
+    mutating func establish(_ subflow: Subflow, isProven: Bool) {
         guard subflow.isJoin else {
             // Until its first subflow is one thing or the other, an end is nothing.
             if protection(of: subflow.end).isEncrypted, subflow.state == .plain { violate("downgraded: \(subflow)") }
@@ -86,6 +88,7 @@ struct HandshakeModel {
         case .encrypted:
             if subflow.state != .encrypted { violate("not encrypted: \(subflow)") }
             if subflow.origin != .join { violate("not by the join chain: \(subflow)") }
+            if !isProven { violate("not proved: \(subflow)") }
         }
     }
 

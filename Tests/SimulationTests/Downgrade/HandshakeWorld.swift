@@ -42,6 +42,7 @@ final class HandshakeWorld {
         fileprivate(set) var isEncrypted = false
         fileprivate(set) var isPlain = false
         fileprivate(set) var sessionID: [UInt8] = []
+        fileprivate(set) var tep: TEP?
         /// The tokens that its engine knows.
         fileprivate(set) var tokens: (local: UInt32?, remote: UInt32?) = (nil, nil)
 
@@ -251,7 +252,7 @@ final class HandshakeWorld {
         guard let seen = subflow(socket, report(socket)) else { return }
         if socket.isJoin { noteUnproven(seen, socket.end?.first) }
         if !socket.isJoin, seen.state == .plain { model.settle(seen, as: .plain) }
-        model.establish(seen)
+        model.establish(seen, isProven: socket.isEncrypted)
     }
 
     /// Whoever accepts a resumed connection has keys, for joins too, before its opener has shown any; also where the first subflow never
@@ -283,6 +284,7 @@ final class HandshakeWorld {
             // A reset has ended it before there were keys.
             guard let report = report(socket) else { return }
             socket.sessionID = report.sessionID
+            socket.tep = report.tep
             guard let seen = subflow(socket, report) else { return }
             if !socket.isJoin { model.settle(seen, as: .encrypted(report.sessionID)) }
             model.prove(seen)
@@ -352,6 +354,8 @@ final class HandshakeWorld {
             if !isCrossed(socket) {
                 all += application.violations.map { "port \(socket.kernel.tuple.local.port): \($0)" }
             }
+            // Both hosts want it most, whatever somebody made of their offers.
+            if hasPartner(socket), socket.tep != .curve25519 { all.append("another TEP than both ends offered") }
             if application.received > 0, !hasPartner(socket) { all.append("bytes of nobody: \(application.received)") }
         }
         return all
