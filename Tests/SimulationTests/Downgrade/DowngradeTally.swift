@@ -56,7 +56,8 @@ final class DowngradeTally: Sendable {
             "downgrade: \(sum.walks) walks, \(attacks) attacks of \(sum.made.count) kinds; joins: \(sum.joins.opened) opened,"
                 + " \(sum.joins.accepted) accepted, \(sum.joins.refused) refused,"
                 + " \(sum.joinedAfterwards) after the attack; ends of connections:"
-                + " \(sum.connections.encrypted) encrypted, \(sum.connections.plain) plain; \(sum.secrets) secrets used")
+                + " \(sum.connections.encrypted) encrypted, \(sum.connections.plain) plain; \(sum.secrets) secrets used"
+        )
         // A few walks need not do everything.
         guard sum.walks >= 500 else { return }
         for key in Self.wanted {

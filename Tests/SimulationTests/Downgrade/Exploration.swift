@@ -98,7 +98,12 @@ final class Exploration: Sendable {
     }
 
     private func judge(_ steps: [Step], _ outcome: Outcome) {
-        guard !outcome.failures.isEmpty, counts.withLock({ $0.failures += 1; return $0.failures }) <= 10 else { return }
+        guard !outcome.failures.isEmpty,
+            counts.withLock({
+                $0.failures += 1
+                return $0.failures
+            }) <= 10
+        else { return }
         let text = steps.map { "packet \($0.packet): \($0.move)" }.joined(separator: ", ")
         Issue.record("\(subject.rawValue): \(text)\n  \(outcome.failures.prefix(6).joined(separator: "\n  "))")
     }

@@ -122,7 +122,9 @@ struct HandshakeModel {
         var found: [String] = []
         if partners.count > 1 { found.append("one session ID for \(partners.count + 1) subflows: \(subflow)") }
         // An opener may have been answered by a copy of its acceptor's SYN-ACK, and whoever answers Init1 has not heard of its sender again.
-        if partners.isEmpty, !subflow.isOpener, subflow.origin != .fresh { found.append("nobody has the keys of \(subflow)") }
+        if partners.isEmpty, !subflow.isOpener, subflow.origin != .fresh {
+            found.append("nobody has the keys of \(subflow)")
+        }
         for partner in partners {
             if partner.end.host == subflow.end.host { found.append("joined to itself: \(subflow)") }
             if partner.isOpener == subflow.isOpener { found.append("two openers or acceptors: \(subflow)") }

@@ -50,7 +50,10 @@ final class HandshakeWalk {
         case 0: world.connect(from: random.int(0...1))
         case 1: world.connect(from: random.int(0...1), isMPTCP: random.chance(0.3))
         case 2...7:
-            guard !joinable.isEmpty else { return _ = world.connect(from: random.int(0...1)) }
+            guard !joinable.isEmpty else {
+                _ = world.connect(from: random.int(0...1))
+                return
+            }
             // Several at once, from both ends perhaps.
             for _ in 0..<random.pick([1, 1, 2, 3]) { world.join(random.pick(joinable)) }
         case 8:
@@ -102,7 +105,8 @@ final class HandshakeWalk {
     }
 
     private func isInOrder(_ end: HandshakeWorld.End) -> Bool {
-        world.mayJoin(end) && world.mayBeProved(end) && world.sockets.contains { $0.end === end && $0.isEncrypted && $0.kernel.state == .established }
+        world.mayJoin(end) && world.mayBeProved(end)
+            && world.sockets.contains { $0.end === end && $0.isEncrypted && $0.kernel.state == .established }
     }
 
     private func isJoined(_ socket: HandshakeWorld.Socket) -> Bool {

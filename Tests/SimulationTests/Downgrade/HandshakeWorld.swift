@@ -346,7 +346,8 @@ final class HandshakeWorld {
         for host in hosts { all += host.violations.map { "\(host.name): \($0)" } }
         all += agreementFailures
         let applications = Dictionary(
-            hosts.flatMap(\.applications).map { (ObjectIdentifier($0.socket), $0) }, uniquingKeysWith: { first, _ in first })
+            hosts.flatMap(\.applications).map { (ObjectIdentifier($0.socket), $0) },
+            uniquingKeysWith: { first, _ in first })
         for socket in sockets {
             guard let application = applications[ObjectIdentifier(socket.kernel)] else { continue }
             let isOfEncrypted = socket.end.map { protection($0).isEncrypted } ?? false

@@ -126,7 +126,8 @@ extension PathAttacker {
     func answer(_ segment: Forgery, _ impostor: Impostor, _ handshake: Handshake?, _ path: Path) {
         guard !segment.isReset, owner(of: segment.source.address) != nil else { return }
         var reply = TCPHeader(
-            sequence: SequenceNumber(impostor.isn &+ 1), acknowledgment: segment.header.sequence + segment.payload.count,
+            sequence: SequenceNumber(impostor.isn &+ 1),
+            acknowledgment: segment.header.sequence + segment.payload.count,
             flags: [.ack], window: 60_000)
         switch segment.stage {
         case .syn:

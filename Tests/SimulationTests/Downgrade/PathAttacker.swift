@@ -181,7 +181,8 @@ final class PathAttacker {
         }
         switch fate {
         case .passes, .altered: passOn(altered, packet, handshake, isAltered: fate == .altered)
-        case .late: passOn(altered, packet, handshake, isAltered: true, after: random.pick([3_000, 300_000, 3_000_000]))
+        case .late:
+            passOn(altered, packet, handshake, isAltered: true, after: random.pick([3_000, 300_000, 3_000_000]))
         case .overtaken: keepBack(altered, handshake)
         case .gone: break
         }
@@ -208,7 +209,9 @@ final class PathAttacker {
             overtaken = nil
         }
         let path = Path(a: segment.source, b: segment.destination)
-        if let impostor = handshake?.impostor ?? impostors[path], handshake?.impostor == nil || isFromOpener(segment, handshake) {
+        if let impostor = handshake?.impostor ?? impostors[path],
+            handshake?.impostor == nil || isFromOpener(segment, handshake)
+        {
             return answer(segment, impostor, handshake, path)
         }
         guard let handshake else {
@@ -216,7 +219,8 @@ final class PathAttacker {
             return
         }
         let routed = route(segment, handshake)
-        let isSame = !isAltered && routed.source == segment.source && routed.destination == segment.destination
+        let isSame =
+            !isAltered && routed.source == segment.source && routed.destination == segment.destination
             && handshake.kind == handshake.kindAtAcceptor && handshake.crossed == nil
         guard let host = owner(of: routed.destination.address) else { return }
         deliver(isSame ? packet : routed.packet, to: host, after: microseconds)
