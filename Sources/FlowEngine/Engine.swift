@@ -13,6 +13,9 @@ public struct Engine: ~Copyable {
     var condemned = CondemnedFlows()
     /// Encrypted flows that have ended: should a kernel go on with one of them, it must not do so in clear.
     private var departed = RecentSet<FlowTuple>(limit: 1 << 18)
+    /// SYNs of joins that went to the local kernel and whose flows are gone. The kernel may have them half-open still, and would take
+    /// another SYN with the same sequence number for a repetition, whatever connection it names.
+    private var pastJoins = RecentSet<SYNName>(limit: 1 << 18)
     var deadlines = DeadlineQueue()
     private var unproven: UnprovenFlows
     private var finished: FinishedFlows
@@ -82,6 +85,10 @@ public struct Engine: ~Copyable {
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
         guard let flow = flows[tuple] else { return receiveStray(bytes, tuple, arrival, &output) }
+        if flow.isUnconfirmed, arrival.metadata.direction == .inbound {
+            // The kernel would take it for one of the old connection.
+            return drop(arrival.metadata, &output)
+        }
         if flow.isSettled {
             serve(flow, bytes, arrival, &output)
         } else {
@@ -150,10 +157,14 @@ public struct Engine: ~Copyable {
         // No kernel sends these (RFC 9293 section 3.5); whatever they are for, it is nothing good.
         guard !flags.contains(.rst), !flags.contains(.fin) else { return drop(arrival.metadata, &output) }
         if flags.contains(.ack) { return dispatchSYNACK(bytes, tuple, arrival, &output) }
-        // A repetition; but whatever the first SYN was, a join is judged on its own.
+        // A repetition; but whatever the first SYN was, a join of another connection is judged on its own.
         let isRepeated = plainFlows.contains(tuple, initial: arrival.packet.sequence)
-        if isRepeated, TCPOptions(arrival.packet, of: bytes).joinToken == nil {
+        let token = TCPOptions(arrival.packet, of: bytes).joinToken
+        if isRepeated, token == plainFlows.joinToken(of: tuple) {
             return host.acceptSYN(bytes, arrival, .plain, &output)
+        }
+        if !isOutbound, pastJoins.contains(SYNName(tuple: tuple, initial: arrival.packet.sequence)) {
+            return drop(arrival.metadata, &output)
         }
         let succeeds = !isOutbound && wasEncrypted(tuple)
         let hadFlow = flows[tuple] != nil
@@ -337,6 +348,7 @@ public struct Engine: ~Copyable {
             return remove(flow, now: flow.lastActivity, &output)
         }
         if flow.phase == .plain {
+            rememberJoin(flow)
             flows[flow.tuple] = nil
             deadlines.remove(flow)
             plainFlows.insert(PlainFlow(flow))
@@ -356,7 +368,14 @@ public struct Engine: ~Copyable {
         flow.dropHeld(&output)
         if flow.isJournaled || flow.isNeverPlain { departed.insert(flow.tuple) }
         if flow.isJournaled { output.actions.append(.journalRemove(flow.tuple)) }
+        rememberJoin(flow)
         forget(flow, now: now)
+    }
+
+    /// Of those that are refused the kernel sees nothing.
+    private mutating func rememberJoin(_ flow: Flow) {
+        guard flow.isJoin, !flow.isOpener, flow.mptcp != nil || flow.phase == .plain else { return }
+        pastJoins.insert(SYNName(tuple: flow.tuple, initial: flow.inOrigin.initial))
     }
 
     private mutating func forget(_ flow: Flow, now: Instant) {
@@ -371,4 +390,10 @@ public struct Engine: ~Copyable {
             if mptcp.subflows <= 0 { host.tracker.noteEmpty(mptcp, now: now) }
         }
     }
+}
+
+/// What a kernel takes a SYN for a repetition by.
+private struct SYNName: Hashable {
+    let tuple: FlowTuple
+    let initial: SequenceNumber
 }

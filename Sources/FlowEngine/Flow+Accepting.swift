@@ -43,7 +43,7 @@ extension Flow {
             header.egress = Egress(mark: arrival.metadata.mark, interface: arrival.metadata.interface)
             notePath(arrival.metadata, arrival.now)
             judge(packet, options, remoteOffer, arrival.now, &output)
-        } else if options.joinToken != joinToken {
+        } else if options.joinToken != joinToken || isOtherAttempt(options) {
             // Not the SYN that was judged. The kernel may have lost that one, and would take this one for the first.
             return drop(arrival.metadata.id, &output)
         }
@@ -70,6 +70,12 @@ extension Flow {
         case .accepting, .keyExchange, .encrypted:
             deliverSYN(bytes, options, arrival, &output)
         }
+    }
+
+    /// Whether a join's SYN has another random number than the one that was judged: the keys will be made from that.
+    private func isOtherAttempt(_ options: borrowing TCPOptions) -> Bool {
+        guard case .joinSYN(_, let random) = options.mptcpOption(isSYN: true) else { return false }
+        return random != joinRandom
     }
 
     /// Another SYN while the third ACK is awaited: the kernel may answer it, or begin anew with it, without encryption.

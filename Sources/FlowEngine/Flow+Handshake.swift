@@ -148,6 +148,8 @@ extension Flow {
     /// A join that may not be: neither kernel shall have it.
     func refuseJoin(_ reason: JoinRefusal, _ output: inout Output) {
         phase = .aborted
+        // Half-open in the local kernel, which would take any third ACK that came by.
+        if accepting != nil { isNeverPlain = true }
         host.noteRefusedJoin(tuple, reason, token: joinToken, &output)
     }
 }

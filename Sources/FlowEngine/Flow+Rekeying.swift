@@ -99,7 +99,7 @@ extension Flow {
     /// MPTCP options may be news, but where news stand in frames, and a kernel that waits for a larger window has to see it.
     func isMereSignOfLife(_ options: borrowing TCPOptions, _ acknowledged: Int) -> Bool {
         guard asksForLife, isQuiet, receive.signedEndW == nil,
-            protectsSignals || !options.contains(TCPOptionKind.mptcp)
+            !options.contains(TCPOptionKind.mptcp) || protectsSignals
         else { return false }
         return send.map.k(acknowledgedBy: acknowledged) <= header.toldAcknowledgedK
             && header.toldWindow >= header.wireMSS

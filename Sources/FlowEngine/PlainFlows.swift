@@ -11,12 +11,15 @@ struct PlainFlow {
     var number: UInt64 = 0
     /// The sequence number of the SYN that opened it: its repetitions stay plain.
     var initial: SequenceNumber
+    /// Of the connection that its SYN asked to join.
+    var joinToken: UInt32?
 
     init(_ flow: Flow) {
         tuple = flow.tuple
         reason = flow.reason
         since = flow.lastActivity
         initial = flow.isOpener ? flow.outOrigin.initial : flow.inOrigin.initial
+        joinToken = flow.joinToken
         if let local = flow.mptcp?.localToken, let remote = flow.mptcp?.remoteToken { tokens = (local, remote) }
     }
 }
@@ -34,6 +37,8 @@ struct PlainFlows {
     func contains(_ tuple: FlowTuple) -> Bool { flows[tuple] != nil }
 
     func contains(_ tuple: FlowTuple, initial: SequenceNumber) -> Bool { flows[tuple]?.initial == initial }
+
+    func joinToken(of tuple: FlowTuple) -> UInt32? { flows[tuple]?.joinToken }
 
     mutating func insert(_ flow: PlainFlow) {
         var numbered = flow

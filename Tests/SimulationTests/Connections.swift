@@ -22,7 +22,7 @@ extension Simulation {
                 remote: Endpoint(address: remote, port: serverPort))
         }
         var accepted: Set<FlowTuple> = []
-        server.onAccept = { [unowned self] tuple, _ in
+        server.onAccept = { [unowned self] tuple, _, _ in
             // What an attacker opens once this connection is dead is a connection of its own.
             guard setup.hostility == nil || accepted.insert(tuple).inserted else { return nil }
             guard let index = tuples.firstIndex(where: { $0.local == tuple.remote }) else { return nil }

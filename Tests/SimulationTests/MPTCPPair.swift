@@ -18,10 +18,10 @@ final class MPTCPPair {
         let sha256: ([UInt8]) -> [UInt8] = { provider.sha256($0.span) }
         clientEnd = MPTCPEndpoint(localKey: simulation.random.next(), sha256: sha256)
         serverEnd = MPTCPEndpoint(localKey: simulation.random.next(), sha256: sha256)
-        simulation.server.onAccept = { [unowned self] tuple, option in
+        simulation.server.onAccept = { [unowned self] tuple, option, _ in
             accept(tuple, option, serverEnd, simulation.setup.server.kernel)
         }
-        simulation.client.onAccept = { [unowned self] tuple, option in
+        simulation.client.onAccept = { [unowned self] tuple, option, _ in
             accept(tuple, option, clientEnd, simulation.setup.client.kernel)
         }
     }

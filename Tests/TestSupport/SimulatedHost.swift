@@ -25,7 +25,7 @@ public final class SimulatedHost {
     public private(set) var events: [EngineEvent] = []
     public private(set) var journal: [FlowTuple: CondemnedFlow] = [:]
     /// Makes the socket and application for a SYN; nil refuses it.
-    public var onAccept: ((FlowTuple, MPTCPOption?) -> (socket: KernelTCP, plan: ApplicationPlan)?)?
+    public var onAccept: ((FlowTuple, MPTCPOption?, TCPPacket) -> (socket: KernelTCP, plan: ApplicationPlan)?)?
     /// Where packets leave; set once the path exists.
     public var egress: (any NetworkDevice)?
 
@@ -136,7 +136,7 @@ public final class SimulatedHost {
     }
 
     public func handleDeadlines() {
-        for (_, socket) in sockets.sorted(by: { $0.key.local.port < $1.key.local.port }) {
+        for (_, socket) in sockets.sorted(by: { $0.key.order < $1.key.order }) {
             if let deadline = socket.nextDeadline, deadline <= now { socket.handleDeadlines(now: now) }
         }
         for (tuple, socket) in sockets where socket.state == .closed && socket.failure == nil {
@@ -174,7 +174,7 @@ public final class SimulatedHost {
         while isBusy {
             isBusy = false
             for application in applications { application.step(now: now) }
-            for (_, socket) in sockets.sorted(by: { $0.key.local.port < $1.key.local.port })
+            for (_, socket) in sockets.sorted(by: { $0.key.order < $1.key.order })
             where !socket.outbox.isEmpty {
                 let packets = socket.outbox
                 socket.outbox = []
@@ -346,7 +346,7 @@ public final class SimulatedHost {
         guard PacketBuilder.hasValidChecksums(packet.bytes, parsed) || packet.hasPartialChecksum else { return }
         let options = TCPOptions(parsed, of: packet.bytes.span)
         if parsed.flags.contains(.syn), !parsed.flags.contains(.ack),
-            let made = onAccept?(tuple, options.mptcpOption(isSYN: true))
+            let made = onAccept?(tuple, options.mptcpOption(isSYN: true), parsed)
         {
             install(made.socket, made.plan)
             made.socket.accept(parsed, packet.bytes, now: now)
@@ -370,5 +370,12 @@ public final class SimulatedHost {
 extension SimulatedHost.Route {
     fileprivate init(_ packet: TCPPacket) {
         self.init(local: packet.source.address, remote: packet.destination.address)
+    }
+}
+
+extension FlowTuple {
+    /// The same in every process, unlike a dictionary's.
+    fileprivate var order: (UInt16, UInt16, UInt64, UInt64) {
+        (local.port, remote.port, remote.address.high ^ remote.address.low, local.address.high ^ local.address.low)
     }
 }

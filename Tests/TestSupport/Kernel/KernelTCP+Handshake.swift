@@ -97,11 +97,11 @@ extension KernelTCP {
         measureHandshake(now)
         backoff = 0
         retransmitDeadline = nil
-        state = .established
         if subflow?.receiveSYNACK(options) == .reset {
             emit(flags: [.rst, .ack], now: now)
             return die(.protocolViolation)
         }
+        state = .established
         if configuration.defersThirdAck && !(subflow?.isJoin ?? false) {
             delayAck(now)
         } else {

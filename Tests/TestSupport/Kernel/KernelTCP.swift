@@ -12,7 +12,11 @@ public final class KernelTCP {
     public let configuration: KernelConfiguration
     public let tuple: FlowTuple
     public let isOpener: Bool
-    public internal(set) var state: State
+    public internal(set) var state: State {
+        didSet { if state == .established, oldValue != .established { onEstablished?() } }
+    }
+    /// Called when the handshake is complete, in the midst of it.
+    public var onEstablished: (() -> Void)?
     public internal(set) var failure: SocketFailure?
     /// Packets for the device, oldest first; the owner takes them.
     public var outbox: [WirePacket] = []
@@ -113,6 +117,8 @@ public final class KernelTCP {
     }
 
     func note(_ happening: Happening) { coverage[happening, default: 0] += 1 }
+
+    public var initialSequence: UInt32 { outOrigin.initial.rawValue }
 
     // MARK: The socket interface
 

@@ -39,7 +39,9 @@ public struct SubflowModel {
     public let kind: Kind
     let isOpener: Bool
     public let connection: MPTCPEndpoint
-    let localRandom: UInt32
+    public let localRandom: UInt32
+    /// That of the SYN-ACK of a join.
+    public private(set) var remoteRandom: UInt32?
     let addressID: UInt8
     /// Packets without MPTCP options no longer matter.
     public private(set) var isFullyEstablished = false
@@ -114,7 +116,7 @@ public struct SubflowModel {
     mutating func receiveSYNACK(_ options: borrowing TCPOptions) -> Verdict {
         switch (options.mptcpOption(isSYN: true), isJoin) {
         case (.capableSYNACK(let key), false): connection.learn(remoteKey: key)
-        case (.joinSYNACK, true): break
+        case (.joinSYNACK(let random), true): remoteRandom = random
         default:
             hasFallenBack = true
             return isJoin ? .reset : .fallBack
