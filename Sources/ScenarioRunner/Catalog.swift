@@ -54,6 +54,24 @@ public struct Catalog: Sendable {
         return entry
     }
 
+    /// One of the folder `topologies`.
+    ///
+    /// - Throws: ``ScenarioProblem`` where there is none of that name, or it cannot be read.
+    public func topology(_ name: String) throws(ScenarioProblem) -> Topology {
+        let place = try Place.root(of: "topology: \(name)", file: "--topology")
+        return try TopologyParser(preset: preset).parse(try place.fields().all[0].place)
+    }
+
+    private var preset: (String) -> String? { { Catalog.text(folder.appending("topologies/\($0).yaml")) } }
+
+    /// The comment that a bash scenario begins with, where its authors draw.
+    public func headOfScript(_ entry: CatalogEntry) throws(ScenarioProblem) -> String {
+        guard let text = Catalog.text(entry.file) else { throw ScenarioProblem(file: entry.file.string, "it cannot be read") }
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).prefix { $0.hasPrefix("#") }
+        let comment = lines.filter { !$0.hasPrefix("#!") && !$0.hasPrefix("# scenario:") }
+        return comment.map { $0.dropFirst($0.hasPrefix("# ") ? 2 : 1) + "\n" }.joined()
+    }
+
     private static func entry(_ name: String, in folder: FilePath) -> CatalogEntry? {
         let script = folder.appending("\(name)/run")
         let file = folder.appending("\(name)/scenario.yaml")

@@ -33,12 +33,16 @@ public struct Leftovers: Sendable {
         }.map { Leftovers.folder.appending($0).string }
         let own = getpid()
         processes = Leftovers.names(in: "/proc").compactMap { Int32($0) }.filter { $0 != own }.filter { process in
-            let text = FileManager.default.contents(atPath: "/proc/\(process)/environ") ?? Data()
-            return text.split(separator: 0).contains { entry in
+            Leftovers.environment(of: process).split(separator: 0).contains { entry in
                 let words = String(decoding: entry, as: UTF8.self).split(separator: "=", maxSplits: 1)
                 return words.count == 2 && words[0] == Leftovers.variable && isMeant(String(words[1]))
             }
         }
+    }
+
+    /// Empty for one that has ended.
+    private static func environment(of process: Int32) -> Data {
+        FileManager.default.contents(atPath: "/proc/\(process)/environ") ?? Data()
     }
 
     private static func names(in folder: String) -> [String] {
@@ -72,7 +76,7 @@ public struct Leftovers: Sendable {
 
     private static func waitFor(_ processes: [Int32], _ limit: Duration) async {
         let end = ContinuousClock.now + limit
-        while ContinuousClock.now < end, processes.contains(where: { kill($0, 0) == 0 }) {
+        while ContinuousClock.now < end, processes.contains(where: { !environment(of: $0).isEmpty }) {
             try? await Task.sleep(for: .milliseconds(50))
         }
     }
