@@ -15,7 +15,8 @@ public struct Address: Hashable, Sendable {
     /// Nil where it is neither. Without a length it is a host's own: 32 or 128.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard let host = parts.first, parts.count <= 2, let bytes = Address.version4(host) ?? Address.version6(host) else {
+        guard let host = parts.first, parts.count <= 2, let bytes = Address.version4(host) ?? Address.version6(host)
+        else {
             return nil
         }
         let bits = bytes.count * 8

@@ -66,7 +66,9 @@ public struct Catalog: Sendable {
 
     /// The comment that a bash scenario begins with, where its authors draw.
     public func headOfScript(_ entry: CatalogEntry) throws(ScenarioProblem) -> String {
-        guard let text = Catalog.text(entry.file) else { throw ScenarioProblem(file: entry.file.string, "it cannot be read") }
+        guard let text = Catalog.text(entry.file) else {
+            throw ScenarioProblem(file: entry.file.string, "it cannot be read")
+        }
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false).prefix { $0.hasPrefix("#") }
         let comment = lines.filter { !$0.hasPrefix("#!") && !$0.hasPrefix("# scenario:") }
         return comment.map { $0.dropFirst($0.hasPrefix("# ") ? 2 : 1) + "\n" }.joined()
@@ -81,15 +83,19 @@ public struct Catalog: Sendable {
                     Catalog.text(folder.appending("topologies/\(preset).yaml"))
                 }
                 return CatalogEntry(
-                    name: name, title: scenario.title, text: scenario.shows, terms: scenario.terms, kind: .declared(scenario),
+                    name: name, title: scenario.title, text: scenario.shows, terms: scenario.terms,
+                    kind: .declared(scenario),
                     file: file)
             }
-            guard FileManager.default.isExecutableFile(atPath: script.string), let text = text(script) else { return nil }
+            guard FileManager.default.isExecutableFile(atPath: script.string), let text = text(script) else {
+                return nil
+            }
             let header = try ScriptHeader(text, file: short(script))
             return CatalogEntry(
                 name: name, title: header.title, text: header.text, terms: header.terms, kind: .script, file: script)
         } catch {
-            return CatalogEntry(name: name, title: error.message, text: "", terms: Terms(), kind: .broken(error), file: file)
+            return CatalogEntry(
+                name: name, title: error.message, text: "", terms: Terms(), kind: .broken(error), file: file)
         }
     }
 

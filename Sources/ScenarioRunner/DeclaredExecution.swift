@@ -31,7 +31,11 @@ struct DeclaredExecution: Sendable {
             alarm.hasRung.withLock { $0 = true }
             work.cancel()
         }
-        let ending = await withTaskCancellationHandler { await work.value } onCancel: { work.cancel() }
+        let ending = await withTaskCancellationHandler {
+            await work.value
+        } onCancel: {
+            work.cancel()
+        }
         timer.cancel()
         let isLate = alarm.hasRung.withLock { $0 }
         return isLate && ending == .interrupted ? .timedOut(seconds: scenario.terms.limit) : ending
@@ -43,7 +47,8 @@ struct DeclaredExecution: Sendable {
         let player: Player
         do {
             player = Player(
-                scenario, in: try Laboratory(scenario.topology, prefix: prefix, catalog: catalog), record, options: options)
+                scenario, in: try Laboratory(scenario.topology, prefix: prefix, catalog: catalog), record,
+                options: options)
         } catch {
             record.add(Assertion(.failed, "there is a folder for its files", details: ["\(error)"]))
             return .exited(1)
@@ -68,5 +73,7 @@ final class Record {
     }
     func note(_ text: String) { write("# \(text)") }
 
-    private func write(_ line: String) { try? file.write(contentsOf: Data((line.replacing("\n", with: " ") + "\n").utf8)) }
+    private func write(_ line: String) {
+        try? file.write(contentsOf: Data((line.replacing("\n", with: " ") + "\n").utf8))
+    }
 }

@@ -21,7 +21,8 @@ struct Place {
 
     private static func problem(_ error: YamlError, file: String) -> ScenarioProblem {
         switch error {
-        case .scanner(_, let message, let mark, _), .parser(_, let message, let mark, _), .composer(_, let message, let mark, _):
+        case .scanner(_, let message, let mark, _), .parser(_, let message, let mark, _),
+            .composer(_, let message, let mark, _):
             return ScenarioProblem(file: file, line: mark.line, column: mark.column, "not YAML: \(message)")
         case .duplicatedKeysInMapping(let keys, let context):
             return ScenarioProblem(
@@ -39,7 +40,9 @@ struct Place {
     }
 
     func fields() throws(ScenarioProblem) -> Fields {
-        guard case .mapping(let mapping) = node else { throw problem("names with values are wanted here (name: value)") }
+        guard case .mapping(let mapping) = node else {
+            throw problem("names with values are wanted here (name: value)")
+        }
         return try Fields(mapping, of: self)
     }
 
@@ -71,7 +74,9 @@ struct Place {
     }
 
     func whole() throws(ScenarioProblem) -> Int {
-        guard case .scalar = node, let number = node.int, number >= 0 else { throw problem("a whole number is wanted here") }
+        guard case .scalar = node, let number = node.int, number >= 0 else {
+            throw problem("a whole number is wanted here")
+        }
         return number
     }
 
@@ -102,7 +107,8 @@ struct Place {
     }
 
     /// One of the words that are allowed here.
-    func word<Word: RawRepresentable & CaseIterable>(_ type: Word.Type) throws(ScenarioProblem) -> Word where Word.RawValue == String {
+    func word<Word: RawRepresentable & CaseIterable>(_ type: Word.Type) throws(ScenarioProblem) -> Word
+    where Word.RawValue == String {
         let text = try text()
         guard let word = Word(rawValue: text) else {
             throw problem("no such word: \(text)" + hint(text, among: Word.allCases.map(\.rawValue)))

@@ -13,7 +13,9 @@ public struct Drawing {
 
     public var lines: [String] {
         let hosts = topology.hosts
-        guard let left = hosts.first, let right = hosts.dropFirst().last(where: { !self.ways(left.name, $0.name).isEmpty }) else {
+        guard let left = hosts.first,
+            let right = hosts.dropFirst().last(where: { !self.ways(left.name, $0.name).isEmpty })
+        else {
             return links(without: [])
         }
         let ways = self.ways(left.name, right.name)
@@ -68,7 +70,9 @@ public struct Drawing {
         for hop in way {
             let isForward = hop.link.left == hop.from
             var link = hop.link
-            if !isForward { (link.rate, link.rateToLeft) = (link.rateToLeft ?? link.rate, link.rateToLeft == nil ? nil : link.rate) }
+            if !isForward {
+                (link.rate, link.rateToLeft) = (link.rateToLeft ?? link.rate, link.rateToLeft == nil ? nil : link.rate)
+            }
             let properties = link.properties
             text += properties.isEmpty ? "──" : "── \(properties.joined(separator: ", ")) ──"
             if let node = topology.node(hop.to.node), node.kind != .host {
@@ -86,7 +90,9 @@ public struct Drawing {
                     guard here.node == node, !passed.contains(there.node) else { return [] }
                     let hop = Hop(link: link, from: here, to: there)
                     if there.node == to { return [[hop]] }
-                    guard let next = topology.node(there.node), next.kind != .host, next.kind != .eavesdropper else { return [] }
+                    guard let next = topology.node(there.node), next.kind != .host, next.kind != .eavesdropper else {
+                        return []
+                    }
                     return go(there.node, passed.union([there.node])).map { [hop] + $0 }
                 }
             }
@@ -116,9 +122,10 @@ public struct Drawing {
         let segments = topology.segments()
         func between(_ segment: Int) -> [String] {
             topology.nodes.filter { node in
-                node.kind == .bridge && segments[segment].contains { end in
-                    topology.links.contains { $0.ends.contains(end) && $0.ends.contains { $0.node == node.name } }
-                }
+                node.kind == .bridge
+                    && segments[segment].contains { end in
+                        topology.links.contains { $0.ends.contains(end) && $0.ends.contains { $0.node == node.name } }
+                    }
             }.map(\.name)
         }
         var open: [(segment: Int, way: [String])] = [(from, between(from))]
@@ -126,8 +133,10 @@ public struct Drawing {
         while !open.isEmpty {
             let (segment, way) = open.removeFirst()
             if segments[segment].contains(where: { $0.node == target }) { return way }
-            for node in topology.nodes where node.kind.forwards && segments[segment].contains(where: { $0.node == node.name }) {
-                for (index, ends) in segments.enumerated() where !seen.contains(index) && ends.contains(where: { $0.node == node.name }) {
+            for node in topology.nodes
+            where node.kind.forwards && segments[segment].contains(where: { $0.node == node.name }) {
+                for (index, ends) in segments.enumerated()
+                where !seen.contains(index) && ends.contains(where: { $0.node == node.name }) {
                     seen.insert(index)
                     open.append((index, way + [node.name] + between(index)))
                 }

@@ -38,15 +38,20 @@ struct Evaluation {
         case .list(let parts): return .list(try values(of: parts, in: element))
         case .member(let of, let name): return try member(name, of: try value(of: of, in: element), of)
         case .filter(let of, let condition):
-            guard case .list(let values) = try value(of: of, in: element) else { throw ExpressionError("\(of) is no list") }
+            guard case .list(let values) = try value(of: of, in: element) else {
+                throw ExpressionError("\(of) is no list")
+            }
             var kept: [Value] = []
             for value in values where try truth(condition, in: value) { kept.append(value) }
             return .list(kept)
         case .call(let name, let parts):
-            guard let function = Function(rawValue: name) else { throw ExpressionError("no function is called \(name)") }
+            guard let function = Function(rawValue: name) else {
+                throw ExpressionError("no function is called \(name)")
+            }
             return try call(function, try values(of: parts, in: element), expression)
         case .comparison(let word, let left, let right):
-            return .bool(try compare(word, try value(of: left, in: element), try value(of: right, in: element), expression))
+            return .bool(
+                try compare(word, try value(of: left, in: element), try value(of: right, in: element), expression))
         case .sum(let left, let right):
             return .number(try number(left, in: element) + number(right, in: element))
         case .difference(let left, let right):
@@ -112,12 +117,16 @@ struct Evaluation {
         }
     }
 
-    private func call(_ function: Function, _ values: [Value], _ expression: Expression) throws(ExpressionError) -> Value {
+    private func call(_ function: Function, _ values: [Value], _ expression: Expression) throws(ExpressionError)
+        -> Value
+    {
         let first = values.first ?? .null
         switch (function, first) {
         case (.text, _): return .text(first.plain)
         case (.number, .text(let text)):
-            guard let number = Double(text.trimmingPrefix(while: \.isWhitespace)) else { throw ExpressionError("\(expression): '\(text)' is no number") }
+            guard let number = Double(text.trimmingPrefix(while: \.isWhitespace)) else {
+                throw ExpressionError("\(expression): '\(text)' is no number")
+            }
             return .number(number)
         case (.number, .number): return first
         case (.starts, .text(let text)): return .bool(text.hasPrefix(values[1].plain))
@@ -130,7 +139,8 @@ struct Evaluation {
         }
     }
 
-    private func call(_ function: Function, on list: [Value], _ expression: Expression) throws(ExpressionError) -> Value {
+    private func call(_ function: Function, on list: [Value], _ expression: Expression) throws(ExpressionError) -> Value
+    {
         switch function {
         case .count: return .number(Double(list.count))
         case .unique:
@@ -142,11 +152,15 @@ struct Evaluation {
         case .sum, .min, .max:
             var numbers: [Double] = []
             for value in list {
-                guard case .number(let number) = value else { throw ExpressionError("\(expression): not all are numbers") }
+                guard case .number(let number) = value else {
+                    throw ExpressionError("\(expression): not all are numbers")
+                }
                 numbers.append(number)
             }
             if function == .sum { return .number(numbers.reduce(0, +)) }
-            guard let extreme = function == .min ? numbers.min() : numbers.max() else { throw ExpressionError("\(expression): the list is empty") }
+            guard let extreme = function == .min ? numbers.min() : numbers.max() else {
+                throw ExpressionError("\(expression): the list is empty")
+            }
             return .number(extreme)
         default: throw ExpressionError("\(expression) does not work with a list")
         }
@@ -165,10 +179,11 @@ struct Evaluation {
             return parts.flatMap { explanation(of: $0) }
         case .not(let part): return explanation(of: part)
         case .comparison(_, let left, let right):
-            return ["\(expression):"] + [left, right].compactMap { side in
-                if case .literal = side { return nil }
-                return "  \(side) is \(said(side))"
-            }
+            return ["\(expression):"]
+                + [left, right].compactMap { side in
+                    if case .literal = side { return nil }
+                    return "  \(side) is \(said(side))"
+                }
         default: return ["\(expression) is \(said(expression))"]
         }
     }

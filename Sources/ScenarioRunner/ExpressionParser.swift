@@ -32,12 +32,16 @@ struct ExpressionParser {
                 rest.removeFirst()
             } else if first == "'" || first == "\"" {
                 let body = rest.dropFirst()
-                guard let end = body.firstIndex(of: first) else { throw ExpressionError("a \(first) without its other", column: column) }
+                guard let end = body.firstIndex(of: first) else {
+                    throw ExpressionError("a \(first) without its other", column: column)
+                }
                 tokens.append((.text(String(body[..<end])), column))
                 rest = body[body.index(after: end)...]
             } else if first.isASCII, first.isNumber {
                 let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == "." || $0 == "_") }
-                guard let number = Double(digits.filter { $0 != "_" }) else { throw ExpressionError("\(digits) is no number", column: column) }
+                guard let number = Double(digits.filter { $0 != "_" }) else {
+                    throw ExpressionError("\(digits) is no number", column: column)
+                }
                 tokens.append((.number(number), column))
                 rest = rest.dropFirst(digits.count)
             } else if first.isLetter || first == "_" {
@@ -66,7 +70,9 @@ struct ExpressionParser {
     }
 
     private func unexpected(_ wanted: String) -> ExpressionError {
-        guard next < tokens.count else { return ExpressionError("\(wanted) is wanted at the end", column: (tokens.last?.column ?? 0) + 1) }
+        guard next < tokens.count else {
+            return ExpressionError("\(wanted) is wanted at the end", column: (tokens.last?.column ?? 0) + 1)
+        }
         let found =
             switch tokens[next].token {
             case .number(let number): Value.number(number).plain
@@ -82,7 +88,9 @@ struct ExpressionParser {
     private mutating func disjunction() throws(ExpressionError) -> Expression {
         depth += 1
         defer { depth -= 1 }
-        guard depth <= ExpressionParser.deepest else { throw ExpressionError("too many brackets in brackets", column: next) }
+        guard depth <= ExpressionParser.deepest else {
+            throw ExpressionError("too many brackets in brackets", column: next)
+        }
         var left = try conjunction()
         while take(.word("or")) { left = .or(left, try conjunction()) }
         return left
@@ -176,7 +184,8 @@ struct ExpressionParser {
         }
         guard take(.sign("(")) else { return .name(word) }
         guard let function = Function(rawValue: word) else {
-            throw ExpressionError("no function is called \(word)" + hint(word, among: Function.allCases.map(\.rawValue)), column: column)
+            throw ExpressionError(
+                "no function is called \(word)" + hint(word, among: Function.allCases.map(\.rawValue)), column: column)
         }
         let parts = try parts(until: ")")
         guard parts.count == function.parameters else {

@@ -28,7 +28,8 @@ final class Job: Sendable {
     ///   - errors: the file for its standard error; the same as for its output where nil.
     /// - Throws: `SubprocessError` or `Errno` where it cannot be started.
     static func start(
-        _ words: [String], environment: [String: String] = [:], in folder: FilePath? = nil, input: FilePath = "/dev/null",
+        _ words: [String], environment: [String: String] = [:], in folder: FilePath? = nil,
+        input: FilePath = "/dev/null",
         output: FilePath, errors: FilePath? = nil
     ) async throws -> Job {
         var options = PlatformOptions()
@@ -39,7 +40,8 @@ final class Job: Sendable {
         let program = words.first ?? ""
         let configuration = Configuration(
             executable: program.contains("/") ? .path(FilePath(program)) : .name(program),
-            arguments: Arguments(Array(words.dropFirst())), environment: .inherit.updating(added), workingDirectory: folder,
+            arguments: Arguments(Array(words.dropFirst())), environment: .inherit.updating(added),
+            workingDirectory: folder,
             platformOptions: options)
         let inputFile = try FileDescriptor.open(input, .readWrite, options: [.closeOnExec])
         let outputFile = try Job.open(output)
@@ -81,7 +83,8 @@ final class Job: Sendable {
 
     private static func open(_ path: FilePath) throws -> FileDescriptor {
         try FileDescriptor.open(
-            path, .writeOnly, options: [.create, .truncate, .append, .closeOnExec], permissions: [.ownerReadWrite, .groupRead, .otherRead])
+            path, .writeOnly, options: [.create, .truncate, .append, .closeOnExec],
+            permissions: [.ownerReadWrite, .groupRead, .otherRead])
     }
 
     /// The exit status, 128 + signal for one that a signal ended; nil while it runs.

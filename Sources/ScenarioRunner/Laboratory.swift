@@ -46,12 +46,15 @@ final class Laboratory {
     // MARK: processes
 
     /// Starts a program in a node's namespace; its output goes to NAME.out and NAME.err.
-    func start(_ words: [String], on node: String?, named name: String, input: FilePath = "/dev/null", errors: FilePath? = nil)
+    func start(
+        _ words: [String], on node: String?, named name: String, input: FilePath = "/dev/null", errors: FilePath? = nil
+    )
         async throws -> Job
     {
         let inside = node.map { ["ip", "netns", "exec", script.namespace($0)] } ?? []
         return try await Job.start(
-            inside + words, environment: [Leftovers.variable: prefix], in: folder, input: input, output: file("\(name).out"),
+            inside + words, environment: [Leftovers.variable: prefix], in: folder, input: input,
+            output: file("\(name).out"),
             errors: errors ?? file("\(name).err"))
     }
 
@@ -87,7 +90,9 @@ final class Laboratory {
         let end = ContinuousClock.now + .seconds(seconds)
         while try await !isDone() {
             guard job.status == nil else { throw LaboratoryError("\(what): it has ended", details: job.lastLines) }
-            guard ContinuousClock.now < end else { throw LaboratoryError("\(what): not within \(seconds) s", details: job.lastLines) }
+            guard ContinuousClock.now < end else {
+                throw LaboratoryError("\(what): not within \(seconds) s", details: job.lastLines)
+            }
             try await Task.sleep(for: .milliseconds(20))
         }
     }
@@ -132,9 +137,12 @@ final class Laboratory {
 
     func change(_ end: Topology.End, add: [Address], remove: [Address], removesAll: Bool) async throws {
         if removesAll { try await ask(["ip", "address", "flush", "dev", end.device, "scope", "global"], on: end.node) }
-        for address in remove { try await ask(["ip", "address", "del", address.text, "dev", end.device], on: end.node) }
+        for address in remove {
+            try await ask(["ip", "address", "del", address.text, "dev", end.device], on: end.node)
+        }
         for address in add {
-            let words = ["ip", "address", "add", address.text, "dev", end.device] + (address.version == 6 ? ["nodad"] : [])
+            let words =
+                ["ip", "address", "add", address.text, "dev", end.device] + (address.version == 6 ? ["nodad"] : [])
             try await ask(words, on: end.node)
         }
         await restoreRoutes(of: end.node)
@@ -150,7 +158,9 @@ final class Laboratory {
 
     func startDaemon(_ host: String, _ settings: [String: Value]) async throws {
         var settings = settings
-        if let workers = ProcessInfo.processInfo.environment["TCPCRYPT_WORKERS"].flatMap({ Double($0) }), settings["workers"] == nil {
+        if let workers = ProcessInfo.processInfo.environment["TCPCRYPT_WORKERS"].flatMap({ Double($0) }),
+            settings["workers"] == nil
+        {
             settings["workers"] = .number(workers)
         }
         try Value.object(settings).json.write(toFile: file("\(host).json").string, atomically: false, encoding: .utf8)
@@ -170,7 +180,9 @@ final class Laboratory {
     }
 
     /// - Returns: its exit status.
-    func endDaemon(_ host: String, _ signal: Int32) async -> Int32? { await daemons.removeValue(forKey: host)?.end(signal) }
+    func endDaemon(_ host: String, _ signal: Int32) async -> Int32? {
+        await daemons.removeValue(forKey: host)?.end(signal)
+    }
 
     private func control(_ host: String, _ verb: String) -> [String] {
         [binaries.appending("tcpcryptctl").string, "--control", file("\(host).sock").string, verb, "--json"]
@@ -180,7 +192,8 @@ final class Laboratory {
 
     func startCapture(_ capture: Scenario.Capture) async throws {
         let words = [
-            "tcpdump", "-i", capture.device, "-U", "--immediate-mode", "-n", "-B", "65536", "-s", "\(capture.snapLength)", "-Z",
+            "tcpdump", "-i", capture.device, "-U", "--immediate-mode", "-n", "-B", "65536", "-s",
+            "\(capture.snapLength)", "-Z",
             "root", "-w", file("\(capture.name).pcap").string, capture.filter,
         ]
         let job = try await start(words, on: capture.node, named: "capture-\(capture.name)")

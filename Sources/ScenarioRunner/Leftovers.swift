@@ -15,7 +15,9 @@ public struct Leftovers: Sendable {
 
     /// What carries that prefix; `tc123` has what `tc123-4` has as well.
     init(prefix: String) {
-        self.init { Leftovers.owner(of: $0) != nil && ($0 == prefix || $0.hasPrefix(prefix + "-") || $0.hasPrefix(prefix + ".")) }
+        self.init {
+            Leftovers.owner(of: $0) != nil && ($0 == prefix || $0.hasPrefix(prefix + "-") || $0.hasPrefix(prefix + "."))
+        }
     }
 
     /// What nobody is there for any more.

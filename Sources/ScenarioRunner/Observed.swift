@@ -5,7 +5,9 @@ enum Observed {
         guard case .list(let connections) = connections else { return .list([]) }
         return .list(
             connections.flatMap { connection -> [Value] in
-                guard case .object(let members) = connection, case .list(let subflows)? = members["subflows"] else { return [] }
+                guard case .object(let members) = connection, case .list(let subflows)? = members["subflows"] else {
+                    return []
+                }
                 return subflows.map { subflow in
                     guard case .object(var all) = subflow else { return subflow }
                     for name in ["kind", "local_token", "remote_token"] { all[name] = members[name] ?? .null }
@@ -39,9 +41,12 @@ enum Observed {
         guard case .list(let devices) = try Value(json: json) else { return .object([:]) }
         var bytes: [String: Value] = [:]
         for case .object(let device) in devices {
-            guard case .text(let name)? = device["ifname"], case .object(let statistics)? = device["stats64"] else { continue }
+            guard case .text(let name)? = device["ifname"], case .object(let statistics)? = device["stats64"] else {
+                continue
+            }
             let counts = ["rx", "tx"].compactMap { direction -> Double? in
-                guard case .object(let members)? = statistics[direction], case .number(let count)? = members["bytes"] else { return nil }
+                guard case .object(let members)? = statistics[direction], case .number(let count)? = members["bytes"]
+                else { return nil }
                 return count
             }
             bytes[name] = .number(counts.reduce(0, +))

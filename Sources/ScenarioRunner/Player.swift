@@ -44,7 +44,8 @@ final class Player {
         try await laboratory.build()
         for file in scenario.files { try write(file) }
         if let pcap = options.pcap {
-            try await laboratory.captureAll(into: FilePath(pcap).appending(scenario.name), snapLength: options.snapLength)
+            try await laboratory.captureAll(
+                into: FilePath(pcap).appending(scenario.name), snapLength: options.snapLength)
         }
         for capture in scenario.captures { try await laboratory.startCapture(capture) }
         guard !options.isBaseline else { return }
@@ -111,7 +112,8 @@ final class Player {
             try await laboratory.change(link, rate: rate, rateToLeft: rateToLeft, wire: wire)
         case .address(let end, let add, let remove, let removesAll):
             try await laboratory.change(end, add: add, remove: remove, removesAll: removesAll)
-        case .check(let expression, let within): return try await check(expression, within, step.title ?? "\(expression)")
+        case .check(let expression, let within):
+            return try await check(expression, within, step.title ?? "\(expression)")
         case .secret(let marker, let captures): return try await secret(marker, captures)
         case .save(let name, let expression):
             values[name] = try await evaluation(of: expression).value(of: expression)
@@ -175,7 +177,9 @@ final class Player {
         guard let status = try await job.wait(.seconds(limit)) else {
             throw LaboratoryError("\(name) is still running after \(limit) s", details: job.lastLines)
         }
-        guard status == wanted else { throw LaboratoryError("\(name): status \(status), not \(wanted)", details: job.lastLines) }
+        guard status == wanted else {
+            throw LaboratoryError("\(name): status \(status), not \(wanted)", details: job.lastLines)
+        }
     }
 
     private func end(_ name: String, _ signal: String) async throws {
@@ -184,9 +188,12 @@ final class Player {
     }
 
     private func play(_ transfer: Step.Transfer, _ title: String?) async throws {
-        let name = title ?? "\(transfer.isMultipath ? "MPTCP" : "TCP"), IPv\(transfer.version), \(transfer.from) to \(transfer.to)"
-        guard let address = try transfer.address.map(expand)
-            ?? scenario.topology.address(of: transfer.to, version: transfer.version)?.host
+        let name =
+            title
+            ?? "\(transfer.isMultipath ? "MPTCP" : "TCP"), IPv\(transfer.version), \(transfer.from) to \(transfer.to)"
+        guard
+            let address = try transfer.address.map(expand)
+                ?? scenario.topology.address(of: transfer.to, version: transfer.version)?.host
         else { throw LaboratoryError("\(transfer.to) has no IPv\(transfer.version) address") }
         let program = ["/usr/bin/python3", laboratory.tools.appending("bulk.py").string]
         let flags =
@@ -195,7 +202,9 @@ final class Player {
         let bytes = "\(transfer.megabytes << 20)"
         let server = try await laboratory.start(
             program + ["listen", "\(transfer.port)", bytes] + flags, on: transfer.to, named: "server-\(transfer.port)")
-        try await laboratory.wait(10, for: "the server on port \(transfer.port)", of: server) { server.said.contains("listening") }
+        try await laboratory.wait(10, for: "the server on port \(transfer.port)", of: server) {
+            server.said.contains("listening")
+        }
         let client = try await laboratory.start(
             program + ["connect", address, "\(transfer.port)", bytes] + flags, on: transfer.from,
             named: "client-\(transfer.port)")
@@ -203,7 +212,8 @@ final class Player {
         for (job, end, limit) in [(client, "client", transfer.limit), (server, "server", 15)] {
             let status = try await job.wait(.seconds(limit))
             if status == nil { await job.end() }
-            let details = status == 0 ? [] : [status.map { "status \($0)" } ?? "still running after \(limit) s"] + job.lastLines
+            let details =
+                status == 0 ? [] : [status.map { "status \($0)" } ?? "still running after \(limit) s"] + job.lastLines
             record.add(Assertion(status == 0 ? .passed : .failed, "\(name): the \(end) ends well", details: details))
         }
         let here = Player.result(of: client)
@@ -212,7 +222,12 @@ final class Player {
         record.add(
             Assertion(
                 isWhole ? .passed : .failed, "\(name): what arrives is what was sent",
-                details: isWhole ? [] : ["\(transfer.from): \(client.lastLines.last ?? "")", "\(transfer.to): \(server.lastLines.last ?? "")"]))
+                details: isWhole
+                    ? []
+                    : [
+                        "\(transfer.from): \(client.lastLines.last ?? "")",
+                        "\(transfer.to): \(server.lastLines.last ?? "")",
+                    ]))
         if isWhole, let here {
             let directions = transfer.direction == .both ? 2.0 : 1
             let rate = Double(transfer.megabytes << 20) * 8 * directions / max(here.seconds, 0.001) / 1e6
@@ -298,7 +313,9 @@ final class Player {
 
     /// Never a reason to fail.
     private func draw() async {
-        guard let host = laboratory.daemons.keys.min(), let connections = try? await laboratory.fetch("connections", of: host) else { return }
+        guard let host = laboratory.daemons.keys.min(),
+            let connections = try? await laboratory.fetch("connections", of: host)
+        else { return }
         for line in SubflowDrawing(connections, of: host, in: scenario.topology).lines { record.note("│ \(line)") }
     }
 }

@@ -60,7 +60,9 @@ public struct JSONReport: Encodable, Sendable {
             Entry(
                 name: outcome.name, title: outcome.title, result: outcome.isGood ? "passed" : "failed",
                 ending: "\(outcome.ending)", seconds: (outcome.seconds * 1000).rounded() / 1000,
-                assertions: outcome.assertions.map { .init(result: $0.result.rawValue, title: $0.title, details: $0.details) },
+                assertions: outcome.assertions.map {
+                    .init(result: $0.result.rawValue, title: $0.title, details: $0.details)
+                },
                 notes: outcome.notes)
         }
     }
@@ -89,7 +91,8 @@ public struct TextReport: Sendable {
         if outcome.isGood {
             let skipped = outcome.count(.skipped)
             let also = skipped == 0 ? "" : ", \(skipped) skipped"
-            lines.append("\(green)passed\(plain)  \(outcome.name): \(outcome.count(.passed)) assertions\(also), \(seconds) s")
+            lines.append(
+                "\(green)passed\(plain)  \(outcome.name): \(outcome.count(.passed)) assertions\(also), \(seconds) s")
         } else {
             let bad = outcome.count(.failed)
             let all = bad + outcome.count(.passed)
@@ -103,12 +106,18 @@ public struct TextReport: Sendable {
         for assertion in outcome.assertions where assertion.result == .skipped {
             lines += assertion.lines.map { "    \($0)" }
         }
-        lines += outcome.notes.map { "    # \($0)" }
+        lines += outcome.notes.filter(TextReport.isWorthTelling).map { "    # \($0)" }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What was measured or drawn, and what is left; the rest is in the log.
+    private static func isWorthTelling(_ note: String) -> Bool {
+        ["│", "kept"].contains { note.hasPrefix($0) } || ["Mbit/s", " ms", "GB"].contains { note.contains($0) }
     }
 
     /// The end of a run: what failed once more, and the numbers.
     public func summary(of outcomes: [Outcome], requiresAll: Bool) -> String {
+        guard !outcomes.isEmpty else { return "" }
         var totals = Totals(outcomes)
         var lines = outcomes.filter { !$0.isGood }.map { "\(red)failed:\(plain) \($0.name)" }
         if requiresAll, totals.skipped > 0 {

@@ -14,7 +14,8 @@ struct Routing {
         var table: Int?
 
         var command: String {
-            "route replace \(network) via \(gateway) dev \(device) metric \(metric)" + (table.map { " table \($0)" } ?? "")
+            "route replace \(network) via \(gateway) dev \(device) metric \(metric)"
+                + (table.map { " table \($0)" } ?? "")
         }
     }
     struct Rule: Equatable {
@@ -44,7 +45,9 @@ struct Routing {
     func rules(of node: Topology.Node) -> [Rule] {
         guard node.routesBySource else { return [] }
         return topology.ends(of: node.name).enumerated().flatMap { index, end in
-            unique(end.addresses) { $0.network }.map { Rule(version: $0.version, network: $0.network, table: 101 + index) }
+            unique(end.addresses) { $0.network }.map {
+                Rule(version: $0.version, network: $0.network, table: 101 + index)
+            }
         }
     }
 
@@ -72,18 +75,23 @@ struct Routing {
     }
 
     private func route(_ version: Int, _ network: String, _ way: Way, metric: Int, table: Int?) -> Route {
-        Route(version: version, network: network, gateway: way.gateway.host, device: way.device, metric: metric, table: table)
+        Route(
+            version: version, network: network, gateway: way.gateway.host, device: way.device, metric: metric,
+            table: table)
     }
 
     /// The networks that can be reached when packets leave by that device, nearest first, each with its best way.
     private func ways(from end: Topology.End, _ version: Int) -> [(network: String, way: Way)] {
-        guard let start = segments.firstIndex(where: { $0.contains(end) }), let own = end.first(version) else { return [] }
+        guard let start = segments.firstIndex(where: { $0.contains(end) }), let own = end.first(version) else {
+            return []
+        }
         var found: [(network: String, way: Way)] = []
         for neighbour in segments[start] where neighbour.node != end.node {
             guard let gateway = neighbour.addresses.first(where: { $0.isNeighbour(of: own) }) else { continue }
             for (segment, cost) in beyond(neighbour, without: end.node) where segment != start {
                 let way = Way(cost: cost, gateway: gateway, device: end.device)
-                for address in unique(segments[segment].flatMap(\.addresses), by: \.network) where address.version == version {
+                for address in unique(segments[segment].flatMap(\.addresses), by: \.network)
+                where address.version == version {
                     if let known = found.firstIndex(where: { $0.network == address.network }) {
                         if cost < found[known].way.cost { found[known].way = way }
                     } else {

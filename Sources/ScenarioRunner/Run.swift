@@ -51,7 +51,9 @@ public struct Run: Sendable {
     /// - Returns: of those that began.
     public func outcomes() async throws -> [Outcome] {
         let folders = [options.logs] + (options.pcap.map { [$0] } ?? [])
-        for folder in folders { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) }
+        for folder in folders {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        }
         var schedule = Schedule(entries.values.map { ($0.name, $0.terms) }, jobs: options.jobs)
         return await withTaskGroup(of: Outcome.self) { group in
             var outcomes: [Outcome] = []
@@ -123,7 +125,8 @@ struct ScriptExecution: Sendable {
         do {
             job = try await Job.start([script.string], environment: environment, output: log)
         } catch {
-            try? "not ok - \(script) starts\n#   \(error)\n".write(toFile: log.string, atomically: false, encoding: .utf8)
+            try? "not ok - \(script) starts\n#   \(error)\n".write(
+                toFile: log.string, atomically: false, encoding: .utf8)
             return .exited(1)
         }
         do {

@@ -36,7 +36,9 @@ extension Scenario {
         if place.isMapping {
             for (host, settings) in try place.fields().all {
                 guard topology.node(host)?.kind == .host else { throw settings.problem("no host is called \(host)") }
-                guard case .object(let members) = try settings.value() else { throw settings.problem("settings are wanted: {name: value}") }
+                guard case .object(let members) = try settings.value() else {
+                    throw settings.problem("settings are wanted: {name: value}")
+                }
                 daemons.append((host, members))
             }
             return daemons
@@ -52,7 +54,9 @@ extension Scenario {
         var files: [File] = []
         guard let place else { return files }
         for (path, place) in try place.fields().all {
-            guard !path.hasPrefix("/"), !path.contains("..") else { throw place.problem("\(path) is not in the scenario's own folder") }
+            guard !path.hasPrefix("/"), !path.contains("..") else {
+                throw place.problem("\(path) is not in the scenario's own folder")
+            }
             guard place.isMapping else {
                 files.append(File(path: path, text: try place.text()))
                 continue
@@ -60,7 +64,9 @@ extension Scenario {
             var fields = try place.fields()
             let text = try fields.need("repeat").text()
             let megabytes = try fields.need("megabytes").whole()
-            guard !text.isEmpty, (1...10_000).contains(megabytes) else { throw place.problem("1 to 10000 megabytes of some text") }
+            guard !text.isEmpty, (1...10_000).contains(megabytes) else {
+                throw place.problem("1 to 10000 megabytes of some text")
+            }
             files.append(File(path: path, text: text, bytes: megabytes << 20))
             try fields.finish()
         }

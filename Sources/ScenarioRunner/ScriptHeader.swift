@@ -20,7 +20,8 @@ public struct ScriptHeader: Equatable, Sendable {
                 continue
             } else if words.hasPrefix("scenario:") {
                 try read(
-                    words.dropFirst("scenario:".count).split(separator: " ").map(String.init), file: file, line: index + 1)
+                    words.dropFirst("scenario:".count).split(separator: " ").map(String.init), file: file,
+                    line: index + 1)
             } else if words.isEmpty {
                 isOver = !paragraph.isEmpty
             } else if !isOver {
@@ -51,7 +52,9 @@ public struct ScriptHeader: Equatable, Sendable {
 
     /// Up to the first full stop that ends one.
     static func firstSentence(of text: String) -> String {
-        guard let stop = text.ranges(of: ". ").first?.lowerBound ?? (text.hasSuffix(".") ? text.index(before: text.endIndex) : nil)
+        guard
+            let stop = text.ranges(of: ". ").first?.lowerBound
+                ?? (text.hasSuffix(".") ? text.index(before: text.endIndex) : nil)
         else { return text }
         return String(text[..<stop])
     }

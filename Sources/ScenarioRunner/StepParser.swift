@@ -9,7 +9,8 @@ struct StepParser {
     private var transfers = 0
 
     private static let verbs = [
-        "start", "stop", "kill", "run", "spawn", "await", "end", "device", "link", "address", "check", "secret", "save", "sleep",
+        "start", "stop", "kill", "run", "spawn", "await", "end", "device", "link", "address", "check", "secret", "save",
+        "sleep",
         "transfer", "draw",
     ]
     /// What can be asked of a host; the first five of its daemon only.
@@ -33,7 +34,10 @@ struct StepParser {
         if !place.isMapping, try place.text() == "draw" { return Step(action: .draw, line: place.line) }
         var fields = try place.fields()
         // Two of them in one: `spawn: NAME` with `run: COMMAND`, and `check` with a `run`.
-        guard let (verb, value) = fields.takeFirst(of: StepParser.verbs.filter { $0 != "run" }) ?? fields.takeFirst(of: ["run"]) else {
+        guard
+            let (verb, value) = fields.takeFirst(of: StepParser.verbs.filter { $0 != "run" })
+                ?? fields.takeFirst(of: ["run"])
+        else {
             let found = fields.all.first?.name ?? ""
             throw place.problem("no step is called \(found)" + hint(found, among: StepParser.verbs))
         }
@@ -62,7 +66,8 @@ struct StepParser {
             let signal = try fields.take("signal")?.word(SignalName.self) ?? .TERM
             return .end(name: try process(value), signal: signal.rawValue)
         case "device":
-            return .device(try StepParser.end(value, of: topology), isUp: try fields.need("state").word(DeviceState.self) == .up)
+            return .device(
+                try StepParser.end(value, of: topology), isUp: try fields.need("state").word(DeviceState.self) == .up)
         case "link": return try shape(value, &fields)
         case "address":
             let removed = fields.take("remove")
@@ -119,7 +124,9 @@ struct StepParser {
 
     private func settings(_ place: Place?) throws(ScenarioProblem) -> [String: Value] {
         guard let place else { return [:] }
-        guard case .object(let members) = try place.value() else { throw place.problem("settings are wanted: {name: value}") }
+        guard case .object(let members) = try place.value() else {
+            throw place.problem("settings are wanted: {name: value}")
+        }
         return members
     }
 
@@ -127,7 +134,9 @@ struct StepParser {
         var addresses: [Address] = []
         guard let place else { return addresses }
         for text in try place.texts() {
-            guard let address = Address(text) else { throw place.problem("\(text) is no address, such as 10.71.1.1/24") }
+            guard let address = Address(text) else {
+                throw place.problem("\(text) is no address, such as 10.71.1.1/24")
+            }
             addresses.append(address)
         }
         return addresses
@@ -145,7 +154,9 @@ struct StepParser {
         if let status = fields.take("status") { command.status = Int32(clamping: try status.whole()) }
         if let output = fields.take("output") {
             command.output = try output.text()
-            guard (try? Regex(command.output ?? "")) != nil else { throw output.problem("no pattern: \(command.output ?? "")") }
+            guard (try? Regex(command.output ?? "")) != nil else {
+                throw output.problem("no pattern: \(command.output ?? "")")
+            }
         }
         if let limit = fields.take("limit") { command.limit = try limit.number() }
         if let saved = fields.take("save") {
@@ -170,10 +181,13 @@ struct StepParser {
 
     private func check(variable name: String, _ place: Place) throws(ScenarioProblem) {
         let end = name.split(separator: ":").first.map(String.init) ?? ""
-        guard Interpolation.builtIn.contains(name) || values.contains(name) || topology.end(end) != nil || topology.node(end) != nil
+        guard
+            Interpolation.builtIn.contains(name) || values.contains(name) || topology.end(end) != nil
+                || topology.node(end) != nil
         else {
             throw place.problem(
-                "${\(name)} is not known" + hint(name, among: Interpolation.builtIn + values + topology.ends.map(\.name)))
+                "${\(name)} is not known"
+                    + hint(name, among: Interpolation.builtIn + values + topology.ends.map(\.name)))
         }
     }
 
@@ -196,13 +210,17 @@ struct StepParser {
 
     private func process(_ place: Place) throws(ScenarioProblem) -> String {
         let name = try place.text()
-        guard processes.contains(name) else { throw place.problem("nothing called \(name) was spawned" + hint(name, among: Array(processes))) }
+        guard processes.contains(name) else {
+            throw place.problem("nothing called \(name) was spawned" + hint(name, among: Array(processes)))
+        }
         return name
     }
 
     private func shape(_ value: Place, _ fields: inout Fields) throws(ScenarioProblem) -> Step.Action {
         let name = try value.text()
-        guard let link = topology.link(name) else { throw value.problem("no link is called \(name)" + hint(name, among: topology.links.map(\.name))) }
+        guard let link = topology.link(name) else {
+            throw value.problem("no link is called \(name)" + hint(name, among: topology.links.map(\.name)))
+        }
         let rate = try fields.take("rate")?.text()
         let wire = fields.take("wire")
         guard wire == nil || link.wire != nil else { throw value.problem("link \(name) has no wire in the topology") }
@@ -271,7 +289,8 @@ struct StepParser {
             members = topology.node(name)?.kind == .host ? StepParser.members : ["bytes"]
         } else {
             // In brackets it may be a member of an element that is a list itself.
-            throw place.problem("nothing is called \(name)" + hint(name, among: topology.nodes.map(\.name) + captures + values))
+            throw place.problem(
+                "nothing is called \(name)" + hint(name, among: topology.nodes.map(\.name) + captures + values))
         }
         guard let member, members.contains(member) else {
             throw place.problem("\(name) has no \(member ?? "value of its own")" + hint(member ?? "", among: members))

@@ -16,7 +16,8 @@ public struct SubflowDrawing {
         let tokens = ["local_token", "remote_token"].compactMap { name -> String? in
             if case .text(let token)? = members[name] { token } else { nil }
         }
-        let head = "\(members["kind"]?.plain ?? "?")" + (tokens.isEmpty ? "" : "  tokens \(tokens.joined(separator: " "))")
+        let head =
+            "\(members["kind"]?.plain ?? "?")" + (tokens.isEmpty ? "" : "  tokens \(tokens.joined(separator: " "))")
         return [head]
             + subflows.map { subflow in
                 guard case .object(let subflow) = subflow else { return "  ?" }

@@ -89,7 +89,9 @@ public struct Topology: Equatable, Sendable {
             while grew {
                 grew = false
                 for link in open where !names.contains(link.name) {
-                    guard link.name == first.name || link.ends.contains(where: { bridges.contains($0.node) }) else { continue }
+                    guard link.name == first.name || link.ends.contains(where: { bridges.contains($0.node) }) else {
+                        continue
+                    }
                     names.insert(link.name)
                     for end in link.ends {
                         if node(end.node)?.kind == .bridge { bridges.insert(end.node) } else { ends.append(end) }

@@ -50,7 +50,8 @@ struct TopologyParser {
 
     private func node(_ name: String, _ place: Place) throws(ScenarioProblem) -> Topology.Node {
         // What namespaces, files and expressions are called after.
-        guard let first = name.first, first.isLetter, name.count <= 12, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber) })
+        guard let first = name.first, first.isLetter, name.count <= 12,
+            name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber) })
         else { throw place.problem("\(name): a node's name is a letter and up to 11 letters and digits") }
         guard place.isMapping else { return Topology.Node(name: name, kind: try place.word(Topology.Kind.self)) }
         var fields = try place.fields()
@@ -61,7 +62,9 @@ struct TopologyParser {
             node.routesBySource = true
         }
         try fields.finish()
-        if node.kind == .nat, node.outside == nil { throw place.problem("outside is missing: the device that hides addresses") }
+        if node.kind == .nat, node.outside == nil {
+            throw place.problem("outside is missing: the device that hides addresses")
+        }
         return node
     }
 
@@ -78,7 +81,8 @@ struct TopologyParser {
         } else if let known = topology.link(name) {
             link = known
         } else {
-            throw place.problem("ends is missing, and the preset has no link \(name)" + hint(name, among: topology.links.map(\.name)))
+            throw place.problem(
+                "ends is missing, and the preset has no link \(name)" + hint(name, among: topology.links.map(\.name)))
         }
         if let rate = fields.take("rate") { try self.rate(rate, of: &link) }
         if let mtu = fields.take("mtu") { link.mtu = try mtu.whole() }
@@ -109,7 +113,9 @@ struct TopologyParser {
     /// `[a.p1 10.71.1.1/24 fd71:1::1/64, r1.toa 10.71.1.254/24]`
     private func ends(_ place: Place) throws(ScenarioProblem) -> (Topology.End, Topology.End) {
         let places = try place.list()
-        guard places.count == 2 else { throw place.problem("a link has two ends: [NODE.DEVICE ADDRESS..., NODE.DEVICE ADDRESS...]") }
+        guard places.count == 2 else {
+            throw place.problem("a link has two ends: [NODE.DEVICE ADDRESS..., NODE.DEVICE ADDRESS...]")
+        }
         return (try end(places[0]), try end(places[1]))
     }
 
@@ -121,7 +127,9 @@ struct TopologyParser {
         }
         var addresses: [Address] = []
         for word in words {
-            guard let address = Address(word) else { throw place.problem("\(word) is no address, such as 10.71.1.1/24 or fd71:1::1/64") }
+            guard let address = Address(word) else {
+                throw place.problem("\(word) is no address, such as 10.71.1.1/24 or fd71:1::1/64")
+            }
             addresses.append(address)
         }
         return Topology.End(node: String(name[0]), device: String(name[1]), addresses: addresses)
@@ -132,9 +140,13 @@ struct TopologyParser {
         var names: Set<String> = []
         for (link, end) in topology.links.flatMap({ link in link.ends.map { (link, $0) } }) {
             guard let node = topology.node(end.node) else {
-                throw place.problem("link \(link.name): no node is called \(end.node)" + hint(end.node, among: topology.nodes.map(\.name)))
+                throw place.problem(
+                    "link \(link.name): no node is called \(end.node)"
+                        + hint(end.node, among: topology.nodes.map(\.name)))
             }
-            guard names.insert(end.name).inserted else { throw place.problem("link \(link.name): \(end.name) is an end of two links") }
+            guard names.insert(end.name).inserted else {
+                throw place.problem("link \(link.name): \(end.name) is an end of two links")
+            }
             guard !node.kind.isSilent || end.addresses.isEmpty else {
                 throw place.problem("link \(link.name): \(node.kind.rawValue) \(node.name) has no addresses")
             }

@@ -19,7 +19,8 @@ struct TopologyScript {
     private func lines(of node: Topology.Node) -> [String] {
         var lines = ["ip netns add \(namespace(node.name))", "\(ip(node.name)) link set lo up"]
         if node.kind.isSilent {
-            lines.append("\(on(node.name)) sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+            lines.append(
+                "\(on(node.name)) sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
         } else {
             // Loose on purpose: with two paths the way back is not always the way there.
             lines.append(

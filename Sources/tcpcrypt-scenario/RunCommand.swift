@@ -18,7 +18,9 @@ struct RunCommand: AsyncParsableCommand {
     @Argument(help: "Names, as `list` shows them.") var names: [String] = []
     @Option(help: ArgumentHelp("How many at once; some run alone, after the others.", valueName: "number")) var jobs = 2
     @Flag(help: "Leave namespaces, processes and files for a look at them; `clean` removes them.") var keep = false
-    @Option(help: ArgumentHelp("Capture all links of all hosts into a folder for each scenario in here.", valueName: "folder"))
+    @Option(
+        help: ArgumentHelp(
+            "Capture all links of all hosts into a folder for each scenario in here.", valueName: "folder"))
     var pcap: String?
     @Option(help: ArgumentHelp("So much of each packet, 0 for all of it.", valueName: "bytes")) var snapLength = 512
     @Flag(help: "What was skipped counts as failed.") var requireAll = false
@@ -27,7 +29,8 @@ struct RunCommand: AsyncParsableCommand {
     @Flag(help: "Report as one JSON object.") var json = false
     @Option(help: ArgumentHelp("Write the JSON object to a file as well.", valueName: "file")) var report: String?
     @Option(help: ArgumentHelp("Where each NAME.log goes.", valueName: "folder")) var logs: String?
-    @Option(help: ArgumentHelp("Only those that run alone, or only the others: all, shared or alone.", valueName: "part"))
+    @Option(
+        help: ArgumentHelp("Only those that run alone, or only the others: all, shared or alone.", valueName: "part"))
     var part: Part = .all
 
     func validate() throws {
@@ -57,7 +60,9 @@ struct RunCommand: AsyncParsableCommand {
         let run = Run(entries, of: catalog, options: options) { progress.tell($0) }
         let (outcomes, isInterrupted) = try await RunCommand.untilSignal { try await run.outcomes() }
         try progress.finish(outcomes, report: report)
-        if keep, !outcomes.isEmpty { complain("kept: namespaces, processes and files; `tcpcrypt-scenario clean` removes them") }
+        if keep, !outcomes.isEmpty {
+            complain("kept: namespaces, processes and files; `tcpcrypt-scenario clean` removes them")
+        }
         if isInterrupted { throw ExitCode(ExitStatus.interrupted) }
         guard Totals(outcomes).isGood(requiresAll: requireAll) else { throw ExitCode(ExitStatus.failed) }
     }

@@ -6,7 +6,8 @@ import ScenarioRunner
 @main
 struct ScenarioCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "tcpcrypt-scenario", abstract: "Runs scenarios: hosts in network namespaces, what they do, and what has to be seen.",
+        commandName: "tcpcrypt-scenario",
+        abstract: "Runs scenarios: hosts in network namespaces, what they do, and what has to be seen.",
         discussion: "See tcpcrypt-scenario(8), and tcpcrypt-scenario(5) for how to write one.",
         subcommands: [RunCommand.self, ListCommand.self, DrawCommand.self, CleanCommand.self])
 
@@ -21,7 +22,7 @@ struct ScenarioCommand: AsyncParsableCommand {
         } catch let problem as ScenarioProblem {
             complain("\(problem)")
             exit(withError: ExitCode(ExitStatus.misuse))
-        } catch where exitCode(for: error) == .validationFailure {
+        } catch  where exitCode(for: error) == .validationFailure {
             complain(fullMessage(for: error))
             exit(withError: ExitCode(ExitStatus.misuse))
         } catch {
