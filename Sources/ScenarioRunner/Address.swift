@@ -41,7 +41,7 @@ public struct Address: Hashable, Sendable {
 
     private static func version4(_ text: some StringProtocol) -> [UInt8]? {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        let bytes = parts.compactMap { part in part.count <= 3 ? UInt8(part) : nil }
+        let bytes = parts.compactMap { part in part.allSatisfy(\.isNumber) ? UInt8(part) : nil }
         return parts.count == 4 && bytes.count == 4 ? bytes : nil
     }
 
@@ -49,7 +49,7 @@ public struct Address: Hashable, Sendable {
         func groups(_ part: some StringProtocol) -> [UInt16]? {
             guard !part.isEmpty else { return [] }
             let texts = part.split(separator: ":", omittingEmptySubsequences: false)
-            let groups = texts.compactMap { $0.isEmpty || $0.count > 4 ? nil : UInt16($0, radix: 16) }
+            let groups = texts.compactMap { $0.count <= 4 && $0.allSatisfy(\.isHexDigit) ? UInt16($0, radix: 16) : nil }
             return groups.count == texts.count ? groups : nil
         }
         var all: [UInt16]

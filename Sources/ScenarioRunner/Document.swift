@@ -120,6 +120,8 @@ struct Place {
 /// The fields of a mapping, taken one by one; what nobody took is a mistake.
 struct Fields {
     private var left: [(name: String, place: Place)] = []
+    /// Where names stand.
+    private var keys: [String: Place] = [:]
     private var asked: Set<String> = []
     private let place: Place
     var all: [(name: String, place: Place)] { left }
@@ -135,6 +137,7 @@ struct Fields {
                 value = .scalar(scalar)
             }
             left.append((name, Place(node: value, file: place.file)))
+            keys[name] = Place(node: key, file: place.file)
         }
     }
 
@@ -145,8 +148,9 @@ struct Fields {
     }
 
     mutating func need(_ name: String) throws(ScenarioProblem) -> Place {
-        guard let found = take(name) else { throw place.problem("\(name) is missing") }
-        return found
+        if let found = take(name) { return found }
+        for (written, _) in left where isNear(written, name) { throw unknown(written) }
+        throw place.problem("\(name) is missing")
     }
 
     /// The first of those names that is there.
@@ -157,7 +161,10 @@ struct Fields {
     }
 
     func finish() throws(ScenarioProblem) {
-        guard let (name, place) = left.first else { return }
-        throw place.problem("\(name) means nothing here" + hint(name, among: Array(asked)))
+        if let (name, _) = left.first { throw unknown(name) }
+    }
+
+    private func unknown(_ name: String) -> ScenarioProblem {
+        (keys[name] ?? place).problem("\(name) means nothing here" + hint(name, among: Array(asked)))
     }
 }

@@ -22,23 +22,27 @@ public struct ScenarioProblem: Error, Equatable, Sendable, CustomStringConvertib
 
 /// `; did you mean ...?` where one of the words is near to what was written, otherwise what there is.
 func hint(_ word: String, among words: [String]) -> String {
-    let near = words.map { (distance(word, $0), $0) }.min { $0.0 < $1.0 }
-    if let near, near.0 <= max(1, word.count / 3) { return "; did you mean \(near.1)?" }
+    let near = words.sorted().filter { isNear(word, $0) }.min { distance(word, $0) < distance(word, $1) }
+    if let near { return "; did you mean \(near)?" }
     return words.isEmpty ? "" : "; there are \(words.sorted().joined(separator: ", "))"
 }
 
-/// How many characters have to be changed, put in or taken out to make one word of the other.
+func isNear(_ one: String, _ other: String) -> Bool { distance(one, other) <= max(1, one.count / 3) }
+
+/// How many characters have to be changed, put in, taken out or exchanged with their neighbour to make one word of the other.
 private func distance(_ one: String, _ other: String) -> Int {
-    let other = Array(other)
-    var row = Array(0...other.count)
-    for (i, character) in one.enumerated() {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for (j, against) in other.enumerated() {
-            let cost = diagonal + (character == against ? 0 : 1)
-            diagonal = row[j + 1]
-            row[j + 1] = min(cost, row[j] + 1, row[j + 1] + 1)
+    let (one, other) = (Array(one), Array(other))
+    var rows = Array(repeating: Array(repeating: 0, count: other.count + 1), count: one.count + 1)
+    for i in 0...one.count { rows[i][0] = i }
+    for j in 0...other.count { rows[0][j] = j }
+    for i in one.indices {
+        for j in other.indices {
+            let change = rows[i][j] + (one[i] == other[j] ? 0 : 1)
+            rows[i + 1][j + 1] = min(change, rows[i][j + 1] + 1, rows[i + 1][j] + 1)
+            if i > 0, j > 0, one[i] == other[j - 1], one[i - 1] == other[j] {
+                rows[i + 1][j + 1] = min(rows[i + 1][j + 1], rows[i - 1][j - 1] + 1)
+            }
         }
     }
-    return row[other.count]
+    return rows[one.count][other.count]
 }

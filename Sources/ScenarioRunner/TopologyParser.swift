@@ -53,19 +53,27 @@ struct TopologyParser {
         guard let first = name.first, first.isLetter, name.count <= 12,
             name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber) })
         else { throw place.problem("\(name): a node's name is a letter and up to 11 letters and digits") }
-        guard place.isMapping else { return Topology.Node(name: name, kind: try place.word(Topology.Kind.self)) }
+        var node = Topology.Node(name: name, kind: .host)
+        if place.isMapping {
+            try read(place, into: &node)
+        } else {
+            node.kind = try place.word(Topology.Kind.self)
+        }
+        if node.kind == .nat, node.outside == nil {
+            throw place.problem("outside is missing: the device that hides addresses")
+        }
+        return node
+    }
+
+    private func read(_ place: Place, into node: inout Topology.Node) throws(ScenarioProblem) {
         var fields = try place.fields()
-        var node = Topology.Node(name: name, kind: try fields.need("kind").word(Topology.Kind.self))
+        node.kind = try fields.need("kind").word(Topology.Kind.self)
         if let outside = fields.take("outside") { node.outside = try outside.text() }
         if let routes = fields.take("routes") {
             guard try routes.text() == "by-source" else { throw routes.problem("routes can be by-source") }
             node.routesBySource = true
         }
         try fields.finish()
-        if node.kind == .nat, node.outside == nil {
-            throw place.problem("outside is missing: the device that hides addresses")
-        }
-        return node
     }
 
     private func link(_ name: String, _ place: Place, in topology: inout Topology) throws(ScenarioProblem) {

@@ -62,19 +62,19 @@ import Testing
 
     @Test(
         arguments: [
-            ("title: T\ntitle: U\n", "s.yaml:2:1: written twice: title"),
+            ("title: T\ntitle: U\n", "s.yaml:1:1: written twice: title"),
             ("topology: two-paths\nsteps: []\n", "s.yaml:1:1: title is missing"),
-            ("title: T\ntopolgy: x\n", "s.yaml:1:1: topology is missing"),
+            ("title: T\ntopolgy: x\n", "s.yaml:2:1: topolgy means nothing here; did you mean topology?"),
             (
                 "title: T\ntopology: nowhere\nsteps: []\n",
                 "s.yaml:2:11: no topology is called nowhere: Scenarios/topologies/nowhere.yaml is not there"
             ),
             (head + "steps:\n  - strat: a\n", "s.yaml:5:5: no step is called strat; did you mean start?"),
             (head + "steps:\n  - start: c\n", "s.yaml:5:12: no host is called c; did you mean a?"),
-            (head + "steps: []\nchecks: []\nstep: []\n", "s.yaml:8:7: step means nothing here; did you mean steps?"),
+            (head + "steps: []\nchecks: []\nstep: []\n", "s.yaml:6:1: step means nothing here; did you mean steps?"),
             (
                 head + "steps:\n  - run: echo\n    on: a\n    limt: 3\n",
-                "s.yaml:7:11: limt means nothing here; did you mean limit?"
+                "s.yaml:7:5: limt means nothing here; did you mean limit?"
             ),
             (head + "steps:\n  - run: echo\n", "s.yaml:5:5: on is missing"),
             (head + "steps:\n  - run: echo ${tpm}\n    on: a\n", "s.yaml:5:10: ${tpm} is not known; did you mean tmp?"),
