@@ -4,7 +4,12 @@
 /// of each of its objects) and `[condition]` (those of a list for which it holds; names in it are members of the element first).
 public indirect enum Expression: Equatable, Sendable {
     public enum Comparison: String, CaseIterable, Sendable {
-        case equal = "==", unequal = "!=", atMost = "<=", atLeast = ">=", less = "<", more = ">"
+        case equal = "=="
+        case unequal = "!="
+        case atMost = "<="
+        case atLeast = ">="
+        case less = "<"
+        case more = ">"
     }
     case literal(Value)
     case name(String)

@@ -182,9 +182,16 @@ final class Player {
         }
     }
 
-    private func end(_ name: String, _ signal: String) async throws {
-        let numbers = ["TERM": SIGTERM, "INT": SIGINT, "KILL": SIGKILL, "QUIT": SIGQUIT, "HUP": SIGHUP]
-        await (try process(name)).end(numbers[signal] ?? SIGTERM, toGroup: true)
+    private func end(_ name: String, _ signal: Step.EndSignal) async throws {
+        let number =
+            switch signal {
+            case .hangUp: SIGHUP
+            case .interrupt: SIGINT
+            case .quit: SIGQUIT
+            case .kill: SIGKILL
+            case .terminate: SIGTERM
+            }
+        await (try process(name)).end(number, toGroup: true)
     }
 
     private func play(_ transfer: Step.Transfer, _ title: String?) async throws {

@@ -42,7 +42,7 @@ struct Step: Sendable {
         case run(Command)
         case spawn(name: String, Command, until: Readiness?)
         case await(name: String, status: Int32, limit: Double)
-        case end(name: String, signal: String)
+        case end(name: String, signal: EndSignal)
         case device(Topology.End, isUp: Bool)
         case shape(link: String, rate: String?, rateToLeft: String?, wire: String?)
         case address(Topology.End, add: [Address], remove: [Address], removesAll: Bool)
@@ -52,6 +52,13 @@ struct Step: Sendable {
         case sleep(Double)
         case transfer(Transfer)
         case draw
+    }
+    enum EndSignal: String, CaseIterable, Sendable {
+        case hangUp = "HUP"
+        case interrupt = "INT"
+        case quit = "QUIT"
+        case kill = "KILL"
+        case terminate = "TERM"
     }
     /// A program on a host.
     struct Command: Sendable {

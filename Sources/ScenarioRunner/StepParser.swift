@@ -63,8 +63,8 @@ struct StepParser {
                 name: try process(value), status: Int32(clamping: try fields.take("status")?.whole() ?? 0),
                 limit: try fields.take("limit")?.number() ?? 60)
         case "end":
-            let signal = try fields.take("signal")?.word(SignalName.self) ?? .TERM
-            return .end(name: try process(value), signal: signal.rawValue)
+            let signal = try fields.take("signal")?.word(Step.EndSignal.self) ?? .terminate
+            return .end(name: try process(value), signal: signal)
         case "device":
             return .device(
                 try StepParser.end(value, of: topology), isUp: try fields.need("state").word(DeviceState.self) == .up)
@@ -97,7 +97,6 @@ struct StepParser {
         }
     }
 
-    private enum SignalName: String, CaseIterable { case TERM, INT, KILL, QUIT, HUP }
     private enum DeviceState: String, CaseIterable { case up, down }
 
     // MARK: what steps are about
