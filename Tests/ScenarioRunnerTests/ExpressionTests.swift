@@ -9,7 +9,7 @@ import Testing
             "a": try Value(
                 json: """
                     {"counters": {"joins": 3}, "subflows": [
-                      {"state": "encrypted", "origin": "fresh", "local": "10.71.1.1:9", "bytes": 5, "session_id": "x"},
+                      {"state": "encrypted", "origin": "fresh", "local": "10.71.1.1:9", "before": 100, "bytes": 5, "session_id": "x"},
                       {"state": "encrypted", "origin": "join", "local": "10.71.2.1:9", "bytes": 7, "session_id": "y"},
                       {"state": "plain", "origin": null, "local": "[fd71::1]:9", "bytes": 1, "session_id": null}]}
                     """),
@@ -30,7 +30,8 @@ import Testing
             "number(text) == 42", "text(before) == '2'", "not (1 > 2) and 2 <= 2 and 3 != 4 and 'a' < 'b'",
             "false or true and true", "not false and not not true", "1_000_000 == 1000000", "all([])",
             // In brackets a member hides what is known outside, and what is not a member is looked for outside.
-            "count(a.subflows[bytes > before]) == 2", "count(a.subflows[bytes >= a.counters.joins]) == 2",
+            "count(a.subflows[bytes > before]) == 1", "count(a.subflows[before == 100]) == 1",
+            "count(a.subflows[bytes >= a.counters.joins]) == 2",
         ])
     func `holds`(text: String) throws {
         #expect(try Self.known().holds(ExpressionParser.parse(text)))

@@ -95,7 +95,8 @@ public struct Catalog: Sendable {
                 name: name, title: header.title, text: header.text, terms: header.terms, kind: .script, file: script)
         } catch {
             return CatalogEntry(
-                name: name, title: "cannot be read: \(error)", text: "", terms: Terms(), kind: .broken(error), file: file)
+                name: name, title: "cannot be read: \(error)", text: "", terms: Terms(), kind: .broken(error),
+                file: file)
         }
     }
 

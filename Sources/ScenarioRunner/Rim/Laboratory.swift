@@ -47,15 +47,12 @@ final class Laboratory {
 
     /// Starts a program in a node's namespace; its output goes to NAME.out and NAME.err.
     func start(
-        _ words: [String], on node: String?, named name: String, input: FilePath = "/dev/null", errors: FilePath? = nil
-    )
-        async throws -> Job
-    {
+        _ words: [String], on node: String?, named name: String, input: FilePath = "/dev/null"
+    ) async throws -> Job {
         let inside = node.map { ["ip", "netns", "exec", script.namespace($0)] } ?? []
         return try await Job.start(
             inside + words, environment: [Leftovers.variable: prefix], in: folder, input: input,
-            output: file("\(name).out"),
-            errors: errors ?? file("\(name).err"))
+            output: file("\(name).out"), errors: file("\(name).err"))
     }
 
     /// Runs one to its end.
