@@ -19,9 +19,9 @@ extension Scenario {
         self.terms = terms
         topology = try TopologyParser(preset: preset).parse(try fields.need("topology"))
         daemons = try Scenario.daemons(fields.take("daemons"), of: topology)
-        files = try Scenario.files(fields.take("files"))
         captures = try Scenario.captures(fields.take("captures"), of: topology)
         var parser = StepParser(topology: topology, captures: captures)
+        files = try Scenario.files(fields.take("files"), parser)
         steps = try parser.steps(try fields.need("steps"))
         checks = try fields.take("checks").map { place throws(ScenarioProblem) in try parser.steps(place) } ?? []
         try fields.finish()
@@ -50,7 +50,7 @@ extension Scenario {
         return daemons
     }
 
-    private static func files(_ place: Place?) throws(ScenarioProblem) -> [File] {
+    private static func files(_ place: Place?, _ parser: StepParser) throws(ScenarioProblem) -> [File] {
         var files: [File] = []
         guard let place else { return files }
         for (path, place) in try place.fields().all {
@@ -58,6 +58,7 @@ extension Scenario {
                 throw place.problem("\(path) is not in the scenario's own folder")
             }
             guard place.isMapping else {
+                try parser.check(try place.text(), place)
                 files.append(File(path: path, text: try place.text()))
                 continue
             }

@@ -33,10 +33,10 @@ struct StepParser {
     private mutating func step(_ place: Place) throws(ScenarioProblem) -> Step {
         if !place.isMapping, try place.text() == "draw" { return Step(action: .draw, line: place.line) }
         var fields = try place.fields()
-        // Two of them in one: `spawn: NAME` with `run: COMMAND`, and `check` with a `run`.
+        // `spawn` and `check` have a field `run`, which has a field `save`.
         guard
-            let (verb, value) = fields.takeFirst(of: StepParser.verbs.filter { $0 != "run" })
-                ?? fields.takeFirst(of: ["run"])
+            let (verb, value) = fields.takeFirst(of: ["spawn", "check"]) ?? fields.takeFirst(of: ["run"])
+                ?? fields.takeFirst(of: StepParser.verbs)
         else {
             let found = fields.all.first?.name ?? ""
             throw place.problem("no step is called \(found)" + hint(found, among: StepParser.verbs))
@@ -166,7 +166,7 @@ struct StepParser {
     }
 
     /// Every `${...}` has to mean something.
-    private func check(_ text: String, _ place: Place) throws(ScenarioProblem) {
+    func check(_ text: String, _ place: Place) throws(ScenarioProblem) {
         do {
             for name in try Interpolation(text).names { try check(variable: name, place) }
         } catch let error as ExpressionError {

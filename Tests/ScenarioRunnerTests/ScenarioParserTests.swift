@@ -30,6 +30,7 @@ import Testing
                 value: a.counters.joins
               - transfer: {from: a, to: b, megabytes: 3, mptcp: true, during: [{sleep: 0.5}]}
               - end: web
+              - {run: date, on: a, save: now}
             checks:
               - check: it holds
                 that: a.counters.joins - before == 1 and path1.syn_eno > 0
@@ -47,8 +48,8 @@ import Testing
                 .init(path: "www/file", text: "MARKER", bytes: 2 << 20), .init(path: "conf", text: "x ${tmp}"),
             ])
         #expect(scenario.captures == [.init(name: "path1", node: "r1", device: "tob", snapLength: 100, filter: "tcp")])
-        #expect(scenario.steps.count == 4 && scenario.checks.count == 3)
-        #expect(scenario.steps.map(\.line) == [9, 13, 15, 16])
+        #expect(scenario.steps.count == 5 && scenario.checks.count == 3)
+        #expect(scenario.steps.map(\.line) == [9, 13, 15, 16, 17])
         guard case .transfer(let transfer) = scenario.steps[2].action else {
             Issue.record("no transfer")
             return
@@ -78,6 +79,7 @@ import Testing
             ),
             (head + "steps:\n  - run: echo\n", "s.yaml:5:5: on is missing"),
             (head + "steps:\n  - run: echo ${tpm}\n    on: a\n", "s.yaml:5:10: ${tpm} is not known; did you mean tmp?"),
+            (head + "files: {f: '${tpm}'}\nsteps: []\n", "s.yaml:4:12: ${tpm} is not known; did you mean tmp?"),
             (
                 head + "steps:\n  - run: echo ${x\n    on: a\n",
                 "s.yaml:5:10: ${ without } (shell variables are written without braces)"

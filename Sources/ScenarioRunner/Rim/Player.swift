@@ -56,11 +56,10 @@ final class Player {
         let path = laboratory.file(file.path)
         try FileManager.default.createDirectory(
             atPath: path.removingLastComponent().string, withIntermediateDirectories: true)
-        let text = try expand(file.text)
         guard let bytes = file.bytes else {
-            return try text.write(toFile: path.string, atomically: false, encoding: .utf8)
+            return try expand(file.text).write(toFile: path.string, atomically: false, encoding: .utf8)
         }
-        let block = Data(String(repeating: text, count: max(1, (1 << 20) / text.utf8.count)).utf8)
+        let block = Data(String(repeating: file.text, count: max(1, (1 << 20) / file.text.utf8.count)).utf8)
         try Data().write(to: URL(fileURLWithPath: path.string))
         let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path.string))
         var left = bytes
@@ -89,12 +88,18 @@ final class Player {
         do {
             try await play(step.action, step)
         } catch let error as LaboratoryError {
-            // What was to be asserted does not hold; what was only to be done is a reason to stop.
-            guard let title = step.title else {
-                throw LaboratoryError("\(scenario.file):\(step.line): \(error)", details: error.details)
-            }
-            record.add(Assertion(.failed, title, details: [error.description] + error.details))
+            try fail(step, error)
+        } catch let error as ExpressionError {
+            try fail(step, LaboratoryError(error.description))
         }
+    }
+
+    /// What was to be asserted does not hold; what was only to be done is a reason to stop.
+    private func fail(_ step: Step, _ error: LaboratoryError) throws {
+        guard let title = step.title else {
+            throw LaboratoryError("\(scenario.file):\(step.line): \(error)", details: error.details)
+        }
+        record.add(Assertion(.failed, title, details: [error.description] + error.details))
     }
 
     private func play(_ action: Step.Action, _ step: Step) async throws {
@@ -235,10 +240,12 @@ final class Player {
                         "\(transfer.from): \(client.lastLines.last ?? "")",
                         "\(transfer.to): \(server.lastLines.last ?? "")",
                     ]))
-        if isWhole, let here {
+        if isWhole, let here, let there {
+            // Who only sends is done when its kernel has it all.
+            let seconds = max(here.seconds, there.seconds)
             let directions = transfer.direction == .both ? 2.0 : 1
-            let rate = Double(transfer.megabytes << 20) * 8 * directions / max(here.seconds, 0.001) / 1e6
-            record.note("\(name): \(transfer.megabytes) MB in \(here.seconds) s, \(Int(rate)) Mbit/s")
+            let rate = Double(transfer.megabytes << 20) * 8 * directions / max(seconds, 0.001) / 1e6
+            record.note("\(name): \(transfer.megabytes) MB in \(seconds) s, \(Int(rate)) Mbit/s")
         }
     }
 
