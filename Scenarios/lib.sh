@@ -24,6 +24,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/tcpcrypt-$prefix.$scenario.XXXXXX")
 chmod 755 "$tmp"
 namespaces=()
 jobs_started=()
+captures_of_all=()
 declare -A daemon_pid=() capture_pid=() wire_pid=()
 passed=0 failed=0 skipped=0
 
@@ -121,6 +122,9 @@ clean_up() {
     local status=$? name pid
     trap - EXIT INT TERM
     set +e
+    # So that their files are whole.
+    for pid in "${captures_of_all[@]}"; do kill -INT "$pid"; done 2>/dev/null
+    for pid in "${captures_of_all[@]}"; do wait_for 5 pid_gone "$pid"; done
     if [[ -n ${TCPCRYPT_KEEP:-} ]]; then
         note "kept: $tmp, namespaces ${namespaces[*]}; \`tcpcrypt-scenario clean\` removes them"
         exit "$status"

@@ -37,7 +37,8 @@ add_host() {
 # capture_all HOST: all its devices, those that come later too.
 capture_all() {
     mkdir -p "$TCPCRYPT_PCAP"
-    on "$1" tcpdump -i any -U -n -B 16384 -s "${TCPCRYPT_PCAP_BYTES:-512}" -Z root -w "$TCPCRYPT_PCAP/$1.pcap" 2>"$tmp/all-$1.tcpdump" &
+    on "$1" tcpdump -i any -U --immediate-mode -n -B 65536 -s "${TCPCRYPT_PCAP_BYTES:-512}" -Z root -w "$TCPCRYPT_PCAP/$1.pcap" 2>"$tmp/all-$1.tcpdump" &
+    captures_of_all+=("$!")
     wait_for 10 grep -q 'listening on' "$tmp/all-$1.tcpdump" || { not_ok "capture of $1 starts"; exit 1; }
 }
 

@@ -8,10 +8,11 @@ struct CleanCommand: AsyncParsableCommand {
             "Namespaces, processes and files carry the id of the process that made them; what belongs to one that lives stays."
     )
 
+    @Argument(help: "Only what these processes made, by their ids.") var processes: [Int32] = []
     @Flag(name: [.customLong("dry-run"), .customShort("n")], help: "Only say what would be removed.") var isDry = false
 
     func run() async throws {
-        let leftovers = Leftovers.ofTheDead()
+        let leftovers = Leftovers.ofTheDead(processes)
         let names =
             leftovers.namespaces.map { "namespace \($0)" } + leftovers.folders
             + leftovers.processes.map { "process \($0)" }

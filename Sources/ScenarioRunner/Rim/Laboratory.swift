@@ -25,6 +25,7 @@ final class Laboratory {
     private(set) var daemons: [String: Job] = [:]
     private var captures: [String: Job] = [:]
     private var wires: [String: Job] = [:]
+    private var capturesOfAll: [Job] = []
 
     init(_ topology: Topology, prefix: String, catalog: Catalog) throws {
         self.topology = topology
@@ -203,13 +204,18 @@ final class Laboratory {
         try FileManager.default.createDirectory(atPath: folder.string, withIntermediateDirectories: true)
         for node in topology.nodes {
             let words = [
-                "tcpdump", "-i", "any", "-U", "-n", "-B", "16384", "-s", "\(snapLength)", "-Z", "root", "-w",
+                "tcpdump", "-i", "any", "-U", "--immediate-mode", "-n", "-B", "65536", "-s", "\(snapLength)", "-Z",
+                "root", "-w",
                 folder.appending("\(node.name).pcap").string,
             ]
             let job = try await start(words, on: node.name, named: "all-\(node.name)")
+            capturesOfAll.append(job)
             try await wait(10, for: "the capture of \(node.name)", of: job) { job.complained.contains("listening on") }
         }
     }
+
+    /// So that their files are whole.
+    func stopCapturesOfAll() async { for job in capturesOfAll { await job.end(SIGINT) } }
 
     /// - Returns: what was said of captures that lack packets.
     func stopCaptures() async -> [String] {

@@ -21,9 +21,11 @@ public struct Leftovers: Sendable {
     }
 
     /// What nobody is there for any more.
-    public static func ofTheDead() -> Leftovers {
+    ///
+    /// - Parameter owners: only of these; of all where it is empty.
+    public static func ofTheDead(_ owners: [Int32] = []) -> Leftovers {
         Leftovers { name in
-            guard let owner = owner(of: name) else { return false }
+            guard let owner = owner(of: name), owners.isEmpty || owners.contains(owner) else { return false }
             return !FileManager.default.fileExists(atPath: "/proc/\(owner)")
         }
     }
@@ -61,12 +63,13 @@ public struct Leftovers: Sendable {
     }
 
     /// Ends those processes and all in those namespaces, and takes everything away. Never interrupted.
-    public func remove() async {
+    ///
+    /// - Parameter patience: how long processes have that were asked to end; a bash scenario may need it to clean up after itself.
+    public func remove(patience: Duration = .seconds(20)) async {
         let meant = self
         await Task.detached {
-            // A scenario that still runs cleans up after itself.
             for process in meant.processes { kill(process, SIGTERM) }
-            await Leftovers.waitFor(meant.processes, .seconds(meant.processes.isEmpty ? 0 : 20))
+            await Leftovers.waitFor(meant.processes, patience)
             for process in meant.processes { kill(process, SIGKILL) }
             for namespace in meant.namespaces {
                 for process in await Leftovers.processes(in: namespace) { kill(process, SIGKILL) }

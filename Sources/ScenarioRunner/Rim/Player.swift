@@ -35,6 +35,7 @@ final class Player {
         } catch {
             record.add(Assertion(.failed, "it goes on to its end", details: ["\(error)"]))
         }
+        await laboratory.stopCapturesOfAll()
         if record.hasFailed { showLogs() }
         if options.keeps { record.note("kept: \(laboratory.remains); `tcpcrypt-scenario clean` removes them") }
         return .exited(record.hasFailed ? 1 : 0)

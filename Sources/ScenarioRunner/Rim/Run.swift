@@ -91,7 +91,7 @@ public struct Run: Sendable {
             try? "not ok - \(problem)\n".write(toFile: log(entry.name).string, atomically: false, encoding: .utf8)
             outcome.ending = .exited(1)
         }
-        if !options.keeps { await Leftovers(prefix: prefix).remove() }
+        if !options.keeps { await Leftovers(prefix: prefix).remove(patience: .seconds(3)) }
         let lines = OutputLines(text: Job.read(log(entry.name)))
         outcome.assertions = lines.assertions
         outcome.notes = lines.notes
