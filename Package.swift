@@ -19,6 +19,7 @@ let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "sw
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
 let package = Package(
@@ -34,7 +35,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
         // Pure: packets in, values out.
@@ -84,6 +87,17 @@ let package = Package(
         .executableTarget(
             name: "tcpcrypt-wire", dependencies: ["PathDevices", "PacketWire", "CPacketSocket", arguments],
             path: "Tests/tcpcrypt-wire", swiftSettings: house),
+        // The scenario runner: it judges from outside, and knows nothing of the engine.
+        .target(
+            name: "ScenarioRunner", dependencies: [subprocess, system, .product(name: "Yams", package: "Yams")],
+            swiftSettings: house),
+        .executableTarget(
+            name: "tcpcrypt-scenario",
+            dependencies: [
+                "ScenarioRunner", arguments, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            exclude: ["tcpcrypt-scenario.8", "tcpcrypt-scenario.5"], swiftSettings: house),
+        .testTarget(name: "ScenarioRunnerTests", dependencies: ["ScenarioRunner"], swiftSettings: house),
         // The benchmark: who arranges it, the two ends of the traffic, and what it is compared with.
         .executableTarget(
             name: "tcpcrypt-bench",

@@ -3,6 +3,9 @@
 # A scenario prints one line per assertion (ok / not ok / skip) and ends with `finish`; its status is 0 when nothing failed.
 # TCPCRYPT_SCENARIO_BASELINE=1 runs it without daemons: the traffic is proven, what is about encryption is skipped.
 # TCPCRYPT_WORKERS=N gives the daemons so many workers in place of as many as they think fit.
+# TCPCRYPT_KEEP=1 leaves namespaces, processes and files as they are at the end; `tcpcrypt-scenario clean` removes them.
+# TCPCRYPT_PCAP=FOLDER captures all links of each host into FOLDER/HOST.pcap, TCPCRYPT_PCAP_BYTES (512) of each packet.
+# TCPCRYPT_SCENARIO_PREFIX is what namespaces and files begin with, set by `tcpcrypt-scenario run`, so that it finds what is left.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,11 +19,12 @@ python=/usr/bin/python3
 
 [[ $EUID -eq 0 ]] || { echo "not ok - $scenario needs root"; exit 1; }
 
-prefix=tc$$
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/tcpcrypt-$scenario.XXXXXX")
+prefix=${TCPCRYPT_SCENARIO_PREFIX:-tc}${TCPCRYPT_SCENARIO_PREFIX:+-}$$
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/tcpcrypt-$prefix.$scenario.XXXXXX")
 chmod 755 "$tmp"
 namespaces=()
 jobs_started=()
+captures_of_all=()
 declare -A daemon_pid=() capture_pid=() wire_pid=()
 passed=0 failed=0 skipped=0
 
@@ -72,7 +76,6 @@ show_logs() {
         note "end of $(basename "$log"):"
         tail -n 12 "$log" | cut -c 1-300 | sed 's/^/#   /'
     done
-    if [[ -n ${TCPCRYPT_KEEP:-} ]]; then note "kept: $tmp"; fi
 }
 
 # MARK: waiting
@@ -119,6 +122,13 @@ clean_up() {
     local status=$? name pid
     trap - EXIT INT TERM
     set +e
+    # So that their files are whole.
+    for pid in "${captures_of_all[@]}"; do kill -INT "$pid"; done 2>/dev/null
+    for pid in "${captures_of_all[@]}"; do wait_for 5 pid_gone "$pid"; done
+    if [[ -n ${TCPCRYPT_KEEP:-} ]]; then
+        note "kept: $tmp, namespaces ${namespaces[*]}; \`tcpcrypt-scenario clean\` removes them"
+        exit "$status"
+    fi
     exec 2>/dev/null
     for pid in "${daemon_pid[@]}" "${capture_pid[@]}"; do kill -TERM "$pid" 2>/dev/null; done
     for pid in "${daemon_pid[@]}"; do wait_for 5 pid_gone "$pid"; done
@@ -128,7 +138,7 @@ clean_up() {
         ip netns delete "$name" 2>/dev/null
     done
     wait 2>/dev/null
-    if [[ -n ${TCPCRYPT_KEEP:-} ]]; then echo "# kept: $tmp"; else rm -rf "$tmp"; fi
+    rm -rf "$tmp"
     exit "$status"
 }
 trap clean_up EXIT

@@ -31,6 +31,15 @@ add_host() {
     # The same on every machine; with bbr and MPTCP the numbers without any daemon vary between 0.2 and 6 Gbit/s (measured).
     ip netns exec "$name" sysctl -q -w net.ipv4.tcp_congestion_control=cubic 2>/dev/null ||
         ip netns exec "$name" sysctl -q -w net.ipv4.tcp_congestion_control=reno
+    [[ -z ${TCPCRYPT_PCAP:-} ]] || capture_all "$1"
+}
+
+# capture_all HOST: all its devices, those that come later too.
+capture_all() {
+    mkdir -p "$TCPCRYPT_PCAP"
+    on "$1" tcpdump -i any -U --immediate-mode -n -B 65536 -s "${TCPCRYPT_PCAP_BYTES:-512}" -Z root -w "$TCPCRYPT_PCAP/$1.pcap" 2>"$tmp/all-$1.tcpdump" &
+    captures_of_all+=("$!")
+    wait_for 10 grep -q 'listening on' "$tmp/all-$1.tcpdump" || { not_ok "capture of $1 starts"; exit 1; }
 }
 
 add_router() {

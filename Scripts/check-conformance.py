@@ -120,8 +120,9 @@ def swift_tests():
 
 
 def scenario_texts(name):
-    path = ROOT / "Scenarios" / name / "run"
-    if not path.exists():
+    paths = [ROOT / "Scenarios" / name / file for file in ("run", "scenario.yaml")]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
         return None
     text = path.read_text() + "".join(part.read_text() for part in sorted(path.parent.glob("*.py")))
     if "corners.sh" in text:

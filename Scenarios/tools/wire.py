@@ -2,10 +2,12 @@
 
 `packets`: all TCP packets in order of time, as Packet. `flows`: dict "src:port>dst:port" -> Flow (one direction).
 `payload(prefix)`: payload bytes sent by addresses that begin so. `after(t)`: packets later than t (epoch seconds).
+`table()`: JSON of the flows and of sums over them, for tcpcrypt-scenario.
 `flights(port)`: of each connection to the port, how often the direction changed until the server's first payload, and 1.
 """
 import hashlib
 import ipaddress
+import json
 import struct
 import sys
 
@@ -30,7 +32,7 @@ class Packet:
 class Flow:
     def __init__(self):
         self.packets = self.payload = self.data_packets = self.syn = self.fin = self.rst = self.eno = 0
-        self.joins = self.capables = 0
+        self.joins = self.capables = self.syn_eno = self.join = self.join_eno = 0
         self.first = self.last = 0.0
 
     def add(self, packet):
@@ -43,6 +45,11 @@ class Flow:
         self.eno += packet.option(ENO) is not None
         self.capables += packet.mptcp(0) is not None
         self.joins += packet.mptcp(1) is not None
+        has_eno = packet.option(ENO) is not None
+        self.syn_eno += bool(packet.flags & SYN) and has_eno
+        is_join = bool(packet.flags & SYN) and packet.mptcp(1) is not None
+        self.join += is_join
+        self.join_eno += is_join and has_eno
         self.first = self.first or packet.time
         self.last = packet.time
 
@@ -126,6 +133,17 @@ def flights_to(port, packets):
     return sorted(counts[name] for name in answered)
 
 
+def table_of(flows):
+    rows = []
+    for name, flow in flows.items():
+        source, destination = name.split(">")
+        rows.append({
+            "from": source.rsplit(":", 1)[0], "from_port": int(source.rsplit(":", 1)[1]),
+            "to": destination.rsplit(":", 1)[0], "to_port": int(destination.rsplit(":", 1)[1])} | vars(flow))
+    sums = ("packets", "payload", "syn", "syn_eno", "join", "join_eno", "rst", "fin")
+    return json.dumps({name: sum(row[name] for row in rows) for name in sums} | {"flows": rows})
+
+
 def main():
     packets = sorted((packet for path in sys.argv[2:] for packet in read(path)), key=lambda packet: packet.time)
     flows = {}
@@ -135,6 +153,7 @@ def main():
         "packets": packets,
         "flows": flows,
         "payload": lambda prefix: sum(f.payload for name, f in flows.items() if name.startswith(prefix)),
+        "table": lambda: table_of(flows),
         "flights": lambda port: flights_to(port, packets),
         "after": lambda time: [packet for packet in packets if packet.time > time],
     }
