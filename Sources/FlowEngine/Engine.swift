@@ -85,8 +85,8 @@ public struct Engine: ~Copyable {
         _ bytes: Span<UInt8>, _ tuple: FlowTuple, _ arrival: Arrival, _ output: inout Output
     ) {
         guard let flow = flows[tuple] else { return receiveStray(bytes, tuple, arrival, &output) }
-        if flow.isUnconfirmed, arrival.metadata.direction == .inbound {
-            // The kernel would take it for one of the old connection.
+        if flow.isUnconfirmed, arrival.metadata.direction == .inbound, !arrival.packet.flags.contains(.rst) {
+            // The kernel would take it for one of the old connection, which nothing but a reset is meant for.
             return drop(arrival.metadata, &output)
         }
         if flow.isSettled {
