@@ -41,8 +41,11 @@ extension Flow {
         var options = TCPOptions(packet, of: bytes)
         if !isProven { armProofTimer(arrival.now) }
         if packet.flags.contains(.rst) { return receiveReset(bytes, options, arrival, &output) }
-        // An answer would be answered with one more announcement.
-        if isResetByPeer { return drop(arrival.metadata.id, &output) }
+        if isReset, isResetByPeer || signedReset != nil {
+            // What had been reset here says so again; what the peer has reset says nothing, or both would go on for ever.
+            if !isResetByPeer { repeatReset(arrival.now, &output) }
+            return drop(arrival.metadata.id, &output)
+        }
         let start = inOrigin.offset(of: packet.sequence, near: receive.contiguousW)
         let segment = Segment(
             w: start..<start + packet.payload.count,

@@ -26,6 +26,14 @@ extension Flow {
         injectOwn(w, flags: [.ack, .psh], options: ownOptions(now: now), &output)
     }
 
+    /// The peer goes on: it has not had the announcement, or not the reset.
+    func repeatReset(_ now: Instant, _ output: inout Output) {
+        if let last = lastChallenge, now.milliseconds(since: last) < FlowTime.leastRetransmission { return }
+        lastChallenge = now
+        announceReset(TCPOptions(), now, &output)
+        injectOwn(send.sentW..<send.sentW, flags: [.rst, .ack], options: TCPOptions(), &output)
+    }
+
     // MARK: From the wire
 
     /// Whether a reset that no frame announced is to be doubted: the peer could have announced it, and can be asked.
