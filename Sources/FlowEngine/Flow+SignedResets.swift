@@ -54,7 +54,9 @@ extension Flow {
 
     /// The peer has not answered.
     func resetDue(_ now: Instant, _ output: inout Output) {
-        guard let reset = doubtedReset, doubtsResets else { return }
+        let reset = doubtedReset
+        doubtedReset = nil
+        guard let reset, doubtsResets else { return }
         resetKernel(reset.options, now, &output)
     }
 

@@ -303,6 +303,18 @@ import Testing
         #expect(reset.map(options) == (isMPTCP ? [fastClose] : []))
     }
 
+    /// What ended meanwhile is not asked about for ever.
+    @Test func aDoubtEndsWithTheConnection() throws {
+        pair.connect()
+        let flow = try #require(pair.server.engine.flows[FlowTuple(local: pair.b, remote: pair.a)])
+        pair.server.arrive(
+            pair.a, pair.b, 1001 &+ UInt32(flow.receive.nextW), 5001 &+ UInt32(flow.send.sentW), [.rst, .ack])
+        pair.serverSends(5001, 1001, [.fin, .ack])
+        pair.server.advance(milliseconds: 3_100)
+        #expect(flow.doubtedReset == nil)
+        #expect(pair.server.engine.nextDeadline.map { $0 > pair.server.now } ?? true)
+    }
+
     /// A peer that has reset is not alive because its engine can still answer.
     @Test func anEngineDoesNotAnswerForADeadKernel() {
         pair.connect()
@@ -314,7 +326,7 @@ import Testing
             pair.server.now, &pair.server.output)
         pair.server.drain()
         for bytes in pair.server.takeWire() { pair.client.feed(bytes, .inbound) }
-        #expect(pair.client.takeSeen().allSatisfy { $0.payload.isEmpty })
+        #expect(pair.client.takeSeen().map(\.payload) == announced.map(\.payload))
     }
 }
 
