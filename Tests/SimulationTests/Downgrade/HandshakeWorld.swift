@@ -193,7 +193,11 @@ final class HandshakeWorld {
                 localRandom: UInt32(truncatingIfNeeded: random.next()), addressID: UInt8(random.int(0...3)))
         }
         let side = host == 0 ? simulation.setup.client : simulation.setup.server
-        let kernel = simulation.socket(tuple, isOpener: isOpener, plan, side.kernel, subflow: subflow)
+        var kernel = simulation.socket(tuple, isOpener: isOpener, plan, side.kernel, subflow: subflow)
+        // An acceptor knows its opener by it.
+        while isOpener, openers[kernel.initialSequence] != nil {
+            kernel = simulation.socket(tuple, isOpener: isOpener, plan, side.kernel, subflow: subflow)
+        }
         let socket = Socket(host, sockets.count, kernel, end, isJoin: kind != .capable, mark: mark)
         socket.random = subflow?.localRandom
         sockets.append(socket)
@@ -379,7 +383,11 @@ final class HandshakeWorld {
             }
             return acceptors.flatMap { acceptor -> [String] in
                 var found: [String] = []
-                if acceptor.toldRandom != opener.random || opener.kernel.subflow?.remoteRandom != acceptor.random {
+                // A kernel whose half-open connection was reset answers a copy of the SYN anew. Its engine has the keys of the first answer,
+                // so that the second one is never established.
+                let isSameAttempt =
+                    acceptor.toldRandom == opener.random && opener.kernel.subflow?.remoteRandom == acceptor.random
+                if acceptor.wasEstablished, !isSameAttempt {
                     found.append("other random numbers at the ends of a join")
                 }
                 // A kernel may have been told of another key by somebody's third ACK, and its engine not.
