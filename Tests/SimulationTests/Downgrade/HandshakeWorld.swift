@@ -46,6 +46,14 @@ final class HandshakeWorld {
         /// The tokens that its engine knows.
         fileprivate(set) var tokens: (local: UInt32?, remote: UInt32?) = (nil, nil)
 
+        /// Its SYN names the TEP first that both hosts want most: one that proposes a session names that of the session alone.
+        private(set) var offersBest = false
+
+        fileprivate func note(_ syn: Forgery) {
+            let first = syn.eno?.dropFirst(2).first { $0 >= 0x20 }
+            if let first, first & 0x7f == TEP.curve25519.rawValue { offersBest = true }
+        }
+
         func hasSameKeys(as other: Socket) -> Bool { !sessionID.isEmpty && sessionID == other.sessionID }
 
         init(_ host: Int, _ number: Int, _ kernel: KernelTCP, _ end: End?, isJoin: Bool, mark: UInt8?) {
@@ -86,7 +94,10 @@ final class HandshakeWorld {
         simulation = Simulation(seed: random.next(), setup, crypto: secrets, trace: trace)
         attacker = PathAttacker(simulation, random: random.fork())
         self.random = random
-        attacker.tokens = { [unowned self] host in tokens(at: host) }
+        attacker.tokens = { [unowned self] host in established(at: host).map(\.endpoint.localToken) }
+        attacker.plainTokens = { [unowned self] host in
+            established(at: host).filter { protection($0) == .plain }.map(\.endpoint.localToken)
+        }
         attacker.watch = { [unowned self] packet, host in judgeWire(packet, from: host) }
         for (index, host) in hosts.enumerated() {
             host.onAccept = { [unowned self] tuple, option, packet in accept(index, tuple, option, packet) }
@@ -95,8 +106,8 @@ final class HandshakeWorld {
 
     var hosts: [SimulatedHost] { [simulation.client, simulation.server] }
 
-    private func tokens(at host: Int) -> [UInt32] {
-        ends.filter { $0.name.host == host && $0.endpoint.remoteToken != nil }.map(\.endpoint.localToken)
+    private func established(at host: Int) -> [End] {
+        ends.filter { $0.name.host == host && $0.endpoint.remoteToken != nil }
     }
 
     // MARK: What hosts do
@@ -305,6 +316,7 @@ final class HandshakeWorld {
 
     /// Nothing that an application wrote is readable where its host has keys, or its connection.
     private func judgeWire(_ packet: WirePacket, from host: Int) {
+        if let syn = Forgery(packet), syn.stage == .syn { openers[syn.header.sequence.rawValue]?.note(syn) }
         guard let parsed = packet.parsed, !parsed.payload.isEmpty,
             PatternStream.isVisible(in: packet.bytes.span.extracting(parsed.payload)),
             let socket = current[host][FlowTuple(local: parsed.source, remote: parsed.destination)]
@@ -359,8 +371,10 @@ final class HandshakeWorld {
             if !isCrossed(socket) {
                 all += application.violations.map { "port \(socket.kernel.tuple.local.port): \($0)" }
             }
-            // Both hosts want it most, whatever somebody made of their offers.
-            if hasPartner(socket), socket.tep != .curve25519 { all.append("another TEP than both ends offered") }
+            // Both hosts want it most, whatever somebody made of its offer.
+            if socket.offersBest, hasPartner(socket), socket.tep != .curve25519 {
+                all.append("another TEP than both ends offered")
+            }
             if application.received > 0, !hasPartner(socket) { all.append("bytes of nobody: \(application.received)") }
         }
         return all
