@@ -186,10 +186,12 @@ extension Flow {
     private func injectFastClose(_ keys: MPTCPKeys, _ output: inout Output) {
         var expected = [receive.deliveredK]
         if receive.acknowledgedK != receive.deliveredK { expected.append(receive.acknowledgedK) }
+        // Half-open, it would take the acknowledgement for the third ACK, and have a connection in clear.
+        let flags: TCPFlags = mayBeHalfOpen ? [.rst, .ack] : .ack
         for k in expected {
             host.injectFastClose(
                 to: tuple, sequence: inOrigin.sequence(at: k),
-                acknowledgment: outOrigin.sequence(at: send.acknowledgedK), key: keys.local, &output)
+                acknowledgment: outOrigin.sequence(at: send.acknowledgedK), flags: flags, key: keys.local, &output)
         }
     }
 
@@ -366,12 +368,12 @@ extension Host {
 
     /// An MP_FASTCLOSE for the local kernel.
     func injectFastClose(
-        to tuple: FlowTuple, sequence: SequenceNumber, acknowledgment: SequenceNumber, key: UInt64,
-        _ output: inout Output
+        to tuple: FlowTuple, sequence: SequenceNumber, acknowledgment: SequenceNumber, flags: TCPFlags = .ack,
+        key: UInt64, _ output: inout Output
     ) {
         var options = TCPOptions()
         options.append(MPTCPOption.fastClose(key).span)
-        let fields = TCPHeader(sequence: sequence, acknowledgment: acknowledgment, flags: [.ack], window: 0)
+        let fields = TCPHeader(sequence: sequence, acknowledgment: acknowledgment, flags: flags, window: 0)
         guard let range = make(fields, from: tuple.remote, to: tuple.local, options: options, &output) else { return }
         output.actions.append(.injectLocal(range))
     }

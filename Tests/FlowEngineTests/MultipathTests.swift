@@ -49,6 +49,24 @@ struct Multipath {
 }
 
 @Suite struct MultipathTests {
+    /// An acknowledgement without MP_CAPABLE would be the third ACK of a connection in clear to a kernel that has it half-open.
+    @Test func anAbortDoesNotEstablishWhatIsHalfOpen() throws {
+        let pair = Pair()
+        pair.clientSends(1000, 0, .syn, Multipath.synOptions([30, 4, 1, 1]))
+        pair.settle()
+        pair.serverSends(5000, 1001, [.syn, .ack], Multipath.synOptions([30, 12, 1, 1] + Multipath.keyB))
+        pair.settle()
+        pair.clientSends(1001, 5001, .ack, Multipath.timestamps + Multipath.thirdACK)
+        let first = try #require(pair.client.takeSeen().last)
+        _ = pair.server.takeKernel()
+        pair.server.arrive(
+            pair.a, pair.b, 1001, 5001, [.ack, .psh], [69, 2] + Multipath.thirdACK,
+            first.payload.prefix(4) + [0, 0, 0, 9] + first.payload.dropFirst(8))
+        #expect(pair.server.actions.contains(.log(.aborted(FlowTuple(local: pair.b, remote: pair.a), .badInit))))
+        let seen = pair.server.takeKernel()
+        #expect(!seen.isEmpty && seen.allSatisfy { $0.packet.flags.contains(.rst) && $0.sequence == 1001 })
+    }
+
     @Test func bothEndsKnowTheTokens() {
         let pair = Pair()
         let multipath = Multipath(pair)

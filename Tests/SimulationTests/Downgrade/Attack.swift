@@ -32,6 +32,7 @@ enum Attack: String, CaseIterable, Sendable {
     case otherEndpoint = "by way of another address"
     case splice = "splice two handshakes"
     case impersonate = "answer in the acceptor's name"
+    case supplant = "another SYN for a half-open join"
     // What was recorded comes again; the packet that comes by goes on.
     case replaySYN = "replay SYN"
     case replaySYNElsewhere = "replay SYN from elsewhere"
@@ -57,7 +58,7 @@ enum Attack: String, CaseIterable, Sendable {
         case .alterRandom, .alterAddressID: [.syn, .synAck]
         case .alterKeyExchange: [.keyExchange]
         case .capableToJoin, .joinToCapable, .otherEndpoint, .impersonate: [.syn]
-        case .splice: [.synAck]
+        case .splice, .supplant: [.synAck]
         case .replaySYN, .replaySYNElsewhere, .replaySYNToOther, .reflectSYN, .replaySYNACK, .replayThirdACK,
             .replayKeyExchange, .replayFrame, .forgeJoin, .forgeSYN, .forgeReset:
             [.syn, .synAck, .thirdAck, .frame]
@@ -72,6 +73,7 @@ enum Attack: String, CaseIterable, Sendable {
         case .capableToJoin, .joinToCapable, .otherEndpoint: 2
         case .impersonate, .forgeJoin: 5
         case .forgeReset: 4
+        case .supplant: 7
         case .replaySYNElsewhere, .replaySYNToOther, .reflectSYN, .replayFrame, .replayKeyExchange, .replaySYNACK,
             .forgeSYN:
             2

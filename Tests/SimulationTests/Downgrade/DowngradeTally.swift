@@ -16,7 +16,7 @@ final class DowngradeTally: Sendable {
 
     private let state = Mutex(Sum())
     /// How often each attack is made at least in a run of the usual length, on each kind of packet.
-    private static let least = 10
+    private static let least = 5
 
     func add(_ walk: HandshakeWalk) {
         let counts = walk.world.joinCounts

@@ -34,7 +34,7 @@ final class Exploration: Sendable {
     }
 
     private let subject: Subject
-    private static let mostPackets = 8
+    private static let mostPackets = 6
 
     private struct Counts {
         var runs = 0

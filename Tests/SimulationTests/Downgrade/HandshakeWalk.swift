@@ -18,6 +18,7 @@ final class HandshakeWalk {
     }
 
     func play() {
+        if random.chance(0.3) { connectPlain() }
         let favourite = random.pick(Attack.allCases)
         world.attacker.choose = { [unowned self] _, stage in choose(stage, favourite) }
         world.connect(from: random.int(0...1))
@@ -28,6 +29,13 @@ final class HandshakeWalk {
         }
         world.run(milliseconds: 8_000)
         rest()
+    }
+
+    /// A connection that the attacker has kept from being encrypted.
+    private func connectPlain() {
+        world.attacker.choose = { _, stage in stage == .syn ? [Move(attack: .stripENO)] : [] }
+        world.connect(from: random.int(0...1))
+        world.run(milliseconds: 50)
     }
 
     private func choose(_ stage: Stage, _ favourite: Attack) -> [Move] {

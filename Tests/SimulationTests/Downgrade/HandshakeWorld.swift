@@ -41,10 +41,19 @@ final class HandshakeWorld {
         fileprivate(set) var wasEstablished = false
         fileprivate(set) var isEncrypted = false
         fileprivate(set) var isPlain = false
+        fileprivate(set) var isResumed = false
         fileprivate(set) var sessionID: [UInt8] = []
         fileprivate(set) var tep: TEP?
         /// The tokens that its engine knows.
         fileprivate(set) var tokens: (local: UInt32?, remote: UInt32?) = (nil, nil)
+
+        /// Its SYN names the TEP first that both hosts want most: one that proposes a session names that of the session alone.
+        private(set) var offersBest = false
+
+        fileprivate func note(_ syn: Forgery) {
+            let first = syn.eno?.dropFirst(2).first { $0 >= 0x20 }
+            if let first, first & 0x7f == TEP.curve25519.rawValue { offersBest = true }
+        }
 
         func hasSameKeys(as other: Socket) -> Bool { !sessionID.isEmpty && sessionID == other.sessionID }
 
@@ -86,7 +95,10 @@ final class HandshakeWorld {
         simulation = Simulation(seed: random.next(), setup, crypto: secrets, trace: trace)
         attacker = PathAttacker(simulation, random: random.fork())
         self.random = random
-        attacker.tokens = { [unowned self] host in tokens(at: host) }
+        attacker.tokens = { [unowned self] host in established(at: host).map(\.endpoint.localToken) }
+        attacker.plainTokens = { [unowned self] host in
+            established(at: host).filter { protection($0) == .plain }.map(\.endpoint.localToken)
+        }
         attacker.watch = { [unowned self] packet, host in judgeWire(packet, from: host) }
         for (index, host) in hosts.enumerated() {
             host.onAccept = { [unowned self] tuple, option, packet in accept(index, tuple, option, packet) }
@@ -95,8 +107,8 @@ final class HandshakeWorld {
 
     var hosts: [SimulatedHost] { [simulation.client, simulation.server] }
 
-    private func tokens(at host: Int) -> [UInt32] {
-        ends.filter { $0.name.host == host && $0.endpoint.remoteToken != nil }.map(\.endpoint.localToken)
+    private func established(at host: Int) -> [End] {
+        ends.filter { $0.name.host == host && $0.endpoint.remoteToken != nil }
     }
 
     // MARK: What hosts do
@@ -193,7 +205,11 @@ final class HandshakeWorld {
                 localRandom: UInt32(truncatingIfNeeded: random.next()), addressID: UInt8(random.int(0...3)))
         }
         let side = host == 0 ? simulation.setup.client : simulation.setup.server
-        let kernel = simulation.socket(tuple, isOpener: isOpener, plan, side.kernel, subflow: subflow)
+        var kernel = simulation.socket(tuple, isOpener: isOpener, plan, side.kernel, subflow: subflow)
+        // An acceptor knows its opener by it.
+        while isOpener, openers[kernel.initialSequence] != nil {
+            kernel = simulation.socket(tuple, isOpener: isOpener, plan, side.kernel, subflow: subflow)
+        }
         let socket = Socket(host, sockets.count, kernel, end, isJoin: kind != .capable, mark: mark)
         socket.random = subflow?.localRandom
         sockets.append(socket)
@@ -278,9 +294,10 @@ final class HandshakeWorld {
 
     private func read(_ event: EngineEvent, _ host: Int) {
         switch event {
-        case .encrypted(let tuple, _):
+        case .encrypted(let tuple, let origin):
             guard let socket = current[host][tuple] else { return violations.append("keys without a socket") }
             socket.isEncrypted = true
+            socket.isResumed = origin == .resumed
             // A reset has ended it before there were keys.
             guard let report = report(socket) else { return }
             socket.sessionID = report.sessionID
@@ -301,6 +318,7 @@ final class HandshakeWorld {
 
     /// Nothing that an application wrote is readable where its host has keys, or its connection.
     private func judgeWire(_ packet: WirePacket, from host: Int) {
+        if let syn = Forgery(packet), syn.stage == .syn { openers[syn.header.sequence.rawValue]?.note(syn) }
         guard let parsed = packet.parsed, !parsed.payload.isEmpty,
             PatternStream.isVisible(in: packet.bytes.span.extracting(parsed.payload)),
             let socket = current[host][FlowTuple(local: parsed.source, remote: parsed.destination)]
@@ -355,9 +373,16 @@ final class HandshakeWorld {
             if !isCrossed(socket) {
                 all += application.violations.map { "port \(socket.kernel.tuple.local.port): \($0)" }
             }
-            // Both hosts want it most, whatever somebody made of their offers.
-            if hasPartner(socket), socket.tep != .curve25519 { all.append("another TEP than both ends offered") }
-            if application.received > 0, !hasPartner(socket) { all.append("bytes of nobody: \(application.received)") }
+            // Both hosts want it most, whatever somebody made of its offer.
+            if socket.offersBest, hasPartner(socket), socket.tep != .curve25519 {
+                all.append("another TEP than both ends offered")
+            }
+            // The acceptor of a resumed connection may have spoken, and ended, before its engine had heard a frame. What it said is right, or a
+            // violation of the application's.
+            let mayHaveEnded = socket.isResumed && socket.kernel.isOpener
+            if application.received > 0, !hasPartner(socket), !mayHaveEnded {
+                all.append("bytes of nobody: \(application.received)")
+            }
         }
         return all
     }
@@ -379,7 +404,11 @@ final class HandshakeWorld {
             }
             return acceptors.flatMap { acceptor -> [String] in
                 var found: [String] = []
-                if acceptor.toldRandom != opener.random || opener.kernel.subflow?.remoteRandom != acceptor.random {
+                // A kernel whose half-open connection was reset answers a copy of the SYN anew. Its engine has the keys of the first answer,
+                // so that the second one is never established.
+                let isSameAttempt =
+                    acceptor.toldRandom == opener.random && opener.kernel.subflow?.remoteRandom == acceptor.random
+                if acceptor.wasEstablished, !isSameAttempt {
                     found.append("other random numbers at the ends of a join")
                 }
                 // A kernel may have been told of another key by somebody's third ACK, and its engine not.

@@ -13,7 +13,7 @@ extension PathAttacker {
         case .reorder: return .overtaken
         case .duplicate:
             return duplicate(segment, handshake) ? .passes : nil
-        case .capableToJoin, .joinToCapable, .otherEndpoint, .splice, .impersonate:
+        case .capableToJoin, .joinToCapable, .otherEndpoint, .splice, .impersonate, .supplant:
             return transform(move, &segment, handshake)
         default: return alter(move, &segment, stage) ? .altered : nil
         }
@@ -84,6 +84,7 @@ extension PathAttacker {
             return .altered
         case .splice: return splice(segment, handshake)
         case .impersonate: return impersonate(move, segment, handshake)
+        case .supplant: return supplant(move, segment, handshake)
         default: return nil
         }
     }
@@ -99,6 +100,54 @@ extension PathAttacker {
         handshake.crossed = other
         other.crossed = handshake
         return .altered
+    }
+
+    /// Its acceptor's engine forgets a join that it has answered, or its kernel does, and another SYN takes its place before the third ACK.
+    private func supplant(_ move: Move, _ segment: Forgery, _ handshake: Handshake) -> Fate? {
+        guard handshake.kind == .join, handshake.kindAtAcceptor == .join, handshake.crossed == nil,
+            handshake.impostor == nil, let host = owner(of: handshake.acceptor.address),
+            let isn = handshake.acceptorISN
+        else { return nil }
+        var syn = handshake.syn
+        syn.source = handshake.apparentOpener
+        var isSameNumber = true
+        switch move.variant {
+        case 0:
+            let plain = plainTokens(host)
+            guard !plain.isEmpty else { return nil }
+            syn.token = random.pick(plain)
+            syn.eno = nil
+        case 1: (syn.mptcp, syn.eno, isSameNumber) = (nil, nil, false)
+        case 2: (syn.mptcp, syn.eno) = (nil, nil)
+        case 3: (syn.mptcp, isSameNumber) = (MPTCPForgery.capableSYN(), false)
+        case 4:
+            let others = tokens(host).filter { $0 != syn.token }
+            guard !others.isEmpty else { return nil }
+            syn.token = random.pick(others)
+        case 5: guard syn.alterRandom() else { return nil }
+        default: syn.mptcp = nil
+        }
+        if !isSameNumber { syn.header.sequence = SequenceNumber(UInt32(truncatingIfNeeded: random.next())) }
+        var third = TCPHeader(
+            sequence: SequenceNumber(handshake.openerISN &+ 1), acknowledgment: SequenceNumber(isn &+ 1), flags: [.ack],
+            window: 60_000)
+        func sendToAcceptor(_ header: TCPHeader, _ options: [[UInt8]], _ payload: [UInt8], after microseconds: Int) {
+            send(Forgery(from: syn.source, to: syn.destination, header, options, payload: payload), after: microseconds)
+        }
+        guard move.variant >= 4 else {
+            // Without ENO: the engine refuses it.
+            sendToAcceptor(third, [MPTCPForgery.joinACK], [], after: 0)
+            send(syn, after: 100)
+            let clear = Array(PatternStream(number: Self.foreignStream).bytes(0..<64))
+            sendToAcceptor(third, [MPTCPForgery.joinACK], clear, after: 200)
+            return .passes
+        }
+        // The modelled kernel looks at the sequence number only, and obeys.
+        third.flags = [.rst, .ack]
+        third.acknowledgment = SequenceNumber(0)
+        sendToAcceptor(third, [], [], after: 0)
+        send(syn, after: 100)
+        return .gone
     }
 
     /// The acceptor gets no SYN; the attacker answers with ENO of several kinds.

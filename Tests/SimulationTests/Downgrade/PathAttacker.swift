@@ -71,6 +71,8 @@ final class PathAttacker {
     var watch: (WirePacket, Int) -> Void = { _, _ in }
     /// Tokens of connections at a host: they follow from keys that were read.
     var tokens: (Int) -> [UInt32] = { _ in [] }
+    /// Those of connections that are plain, as anybody can see.
+    var plainTokens: (Int) -> [UInt32] = { _ in [] }
     /// How often each attack was made, by packet.
     private(set) var made: [String: Int] = [:]
     private(set) var handshakes: [Handshake] = []
