@@ -103,6 +103,7 @@ extension Flow {
         }
         guard let frame else { return nil }
         host.counters.framesOpened += 1
+        if isOfferComplete { confirmSession() }
         receive.failures.clear()
         receive.unsignedFINs.clear()
         doubtedReset = nil
@@ -110,6 +111,13 @@ extension Flow {
         if let urgent = frame.urgent { receive.urgentEndK = k + Int(urgent) + 1 }
         traffic.plainIn += UInt64(frame.dataLength)
         return frame
+    }
+
+    /// A frame authenticated, so that nobody altered the offer which the session's TEP was chosen from.
+    private func confirmSession() {
+        isOfferComplete = false
+        guard origin == .fresh, let sessionChain else { return }
+        host.locked { sessionChain.isConfirmed = true }
     }
 
     /// The first authenticated frame proves that the peer holds the secret it named: only now is that spent (DESIGN.md section 4).

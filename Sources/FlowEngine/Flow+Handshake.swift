@@ -131,7 +131,9 @@ extension Flow {
 
     /// Notes what the peer's ENO option says of it.
     func notePeer(_ option: Span<UInt8>) {
-        peerIsApplicationAware = (try? SYNFormENO(parsing: option))?.isApplicationAware
+        let read = try? SYNFormENO(parsing: option)
+        peerIsApplicationAware = read?.isApplicationAware
+        if !isOpener { isOfferComplete = read?.suboptions.allSatisfy { $0.data == nil } ?? false }
     }
 
     /// A segment of an MPTCP connection that is plain, but whose keys are not known yet.

@@ -135,6 +135,7 @@ extension Flow {
             _ = becomePlain(.optionSpace, &output)
             return
         }
+        isOfferComplete = true
         opening = Opening(offer: fresh, option: fresh.option)
     }
 

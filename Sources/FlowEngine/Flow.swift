@@ -64,6 +64,8 @@ final class Flow {
 
     /// Bit a of the peer's SYN or SYN-ACK, unless it is a join.
     var peerIsApplicationAware: Bool?
+    /// The opener's SYN named all TEPs that its sender allows, and not a session's alone.
+    var isOfferComplete = false
     var opening: Opening?
     /// The peer has opened too.
     var crossing: Crossing?

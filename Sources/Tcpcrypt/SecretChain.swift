@@ -22,6 +22,9 @@ public final class SecretChain {
     public let lookAhead: Int
     /// The last index that may be used.
     public let limit: Int
+    /// Whether its TEP is the best that both ends allow: a frame authenticated on the connection that made the keys, and its SYN
+    /// had named all TEPs. Somebody may have taken out the better ones otherwise.
+    public var isConfirmed = false
 
     private let crypto: any CryptoProvider
     /// Whether a secret that a connection attempt named is kept until it is spent, at the price of refusing new

@@ -103,7 +103,7 @@ public struct SessionCache {
     /// The next secret of the session that worked last with this address and port, else with this address; used up by this call.
     ///
     /// Nil also where sessions with the address are known, but whoever is at the port has declined them, or nobody has answered often
-    /// enough: fresh keys make a session for it.
+    /// enough: fresh keys make a session for it. And where a better TEP than the session's may be had, for a SYN that names a session offers no other.
     public mutating func propose(
         to endpoint: Endpoint, allowing teps: [TEP], now: Int64
     ) -> (chain: SecretChain, entry: ChainEntry)? {
@@ -123,7 +123,7 @@ public struct SessionCache {
         _ number: Int, _ teps: [TEP], _ now: Int64
     ) -> (chain: SecretChain, entry: ChainEntry)? {
         guard isAlive(number, now), let chain = sessions[number]?.chain, teps.contains(chain.tep),
-            let entry = chain.propose()
+            chain.isConfirmed || chain.tep == teps.first, let entry = chain.propose()
         else { return nil }
         touch(number)
         return (chain, entry)
