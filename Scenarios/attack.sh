@@ -14,8 +14,10 @@ begin_round() {
     if [[ $round != plain ]]; then
         baseline=''
         if [[ $round == encrypted ]]; then port=9400; else port=9500; fi
-        daemon_start a "${@:2}"
-        daemon_start b "${@:2}"
+        # The protection of MPTCP's signalling is not on by default.
+        local settings=('teps=["Curve25519-MPTCP", "Curve25519"]' "${@:2}")
+        daemon_start a "${settings[@]}"
+        daemon_start b "${settings[@]}"
     fi
     # Connections of the first half may linger; a flood is of no interest.
     local filter="tcp portrange $port-$((port + 99)) and not net 10.96.0.0/12"
