@@ -7,6 +7,8 @@ asked_baseline=$baseline
 rounds=(plain)
 [[ -n $asked_baseline ]] || rounds+=(encrypted)
 victims=0
+# That of MPTCP's signalling is not on by default.
+protection='teps=["Curve25519-MPTCP", "Curve25519"]'
 
 # begin_round ROUND [key=JSON ...]: the settings are both daemons'.
 begin_round() {
@@ -14,8 +16,7 @@ begin_round() {
     if [[ $round != plain ]]; then
         baseline=''
         if [[ $round == encrypted ]]; then port=9400; else port=9500; fi
-        # The protection of MPTCP's signalling is not on by default.
-        local settings=('teps=["Curve25519-MPTCP", "Curve25519"]' "${@:2}")
+        local settings=("$protection" "${@:2}")
         daemon_start a "${settings[@]}"
         daemon_start b "${settings[@]}"
     fi
