@@ -164,7 +164,6 @@ extension Flow {
     /// `duplicate`, which has arrived twice (RFC 2883).
     func injectAck(latest: Int? = nil, duplicate: Range<Int>? = nil, now: Instant, _ output: inout Output) {
         var options = ownOptions(now: now)
-        appendDataAck(to: &options)
         appendSACK(to: &options, kernelBlocks: [], latest: latest, duplicate: duplicate)
         injectOwn(send.sentW..<send.sentW, flags: [.ack], options: options, &output)
     }

@@ -368,6 +368,7 @@ extension Flow {
     }
 
     private func completesHandshake(_ options: borrowing TCPOptions) -> Bool {
+        if isOpener, protectsSignals { return signalling.hasHeardDSS || signalling.hasHeardFallback }
         if isOpener { return options.contains(TCPOptionKind.mptcp) || (!isJoin && send.acknowledgedK > 0) }
         if isJoin { return options.mayBeJoin }
         guard case .capableACK = options.mptcpOption(isSYN: false) else { return false }

@@ -18,6 +18,10 @@ extension Flow {
             switch MPTCPOption(option, isSYN: false) {
             case .dss:
                 guard let dss = DSSOption(option) else { return }
+                if dss.isInfinite, !signalling.hasHeardDSS {
+                    signalling.hasHeardFallback = true
+                    return
+                }
                 signalling.hasHeardDSS = true
                 if let ack = dss.acknowledgment { note(ack) }
                 guard dss.hasMapping else { return }
@@ -57,10 +61,11 @@ extension Flow {
         k: Range<Int>, fin: Bool, _ acknowledged: Int, _ output: inout Output
     ) {
         var base = copy wireOptions
-        base.remove(TCPOptionKind.mptcp)
-        let handshake = receive.acknowledgedK == 0 ? wireOptions.handshakeOfMPTCP : TCPOptions()
-        var showsMPTCP = wireOptions.contains(TCPOptionKind.mptcp)
-        if signalling.hasHeardDSS { showsMPTCP = true }
+        if receive.acknowledgedK == 0 {
+            base.keepOpenSignals(isData: true)
+        } else {
+            base.remove(TCPOptionKind.mptcp)
+        }
         var verdict = id
         var start = k.lowerBound
         repeat {
@@ -71,12 +76,10 @@ extension Flow {
             let room =
                 verdict == nil ? Int.max : bytes.count - packet.length(options: TCPOptions(), payloadCount: piece.count)
             if let mapping, mapping.option.count > 0 {
+                options.remove(TCPOptionKind.mptcp)
                 options.append(mapping: mapping.option, trustedAck, room: room, isFirst: mapping.k.lowerBound == start)
-            } else if handshake.count > 0 {
-                options.append(handshake.span)
-            } else if showsMPTCP, piece.isEmpty, let trustedAck {
-                var longer = options
-                if longer.appendDSS(acknowledging: trustedAck), longer.paddedCount <= room { options = longer }
+            } else if signalling.hasHeardDSS, piece.isEmpty, !options.contains(TCPOptionKind.mptcp) {
+                options.append(acknowledging: trustedAck, room: kernelEstablished ? room : .max)
             }
             hand(bytes, options, packet, verdict, k: piece, fin: fin && isLast, acknowledged, room: room, &output)
             verdict = nil
@@ -112,7 +115,8 @@ extension Flow {
             return resetKernel(options, now, &output)
         }
         for signal in arrived {
-            var options = signal
+            var options = TCPOptions()
+            options.append(mapping: signal, trustedAck, room: .max, isFirst: true)
             appendTimestamps(to: &options)
             let fields = TCPHeader(
                 sequence: inOrigin.sequence(at: receive.deliveredK),
@@ -126,33 +130,34 @@ extension Flow {
 }
 
 extension TCPOptions {
-    /// The MPTCP options that establish a subflow, without data.
-    fileprivate var handshakeOfMPTCP: TCPOptions {
-        var found = TCPOptions()
-        forEach(of: TCPOptionKind.mptcp) { option in
-            switch MPTCPOption(option, isSYN: false) {
-            case .capableACK, .joinACK: found.append(option)
-            default: break
-            }
-        }
-        found.dropMPTCPDataLength()
-        return found
+    /// Appends an acknowledgement of data, where there is room.
+    ///
+    /// - Parameter room: bytes of options that the packet has room for; for any number of them SACK blocks make room, as kernels do it.
+    fileprivate mutating func append(acknowledging ack: UInt64?, room: Int) {
+        guard let ack else { return }
+        var option = TCPOptions()
+        option.appendDSS(acknowledging: ack)
+        append(option, room: room)
     }
 
-    /// Appends a mapping, and an acknowledgement with it where there is room.
+    /// Appends a mapping with an acknowledgement of data.
     ///
-    /// - Parameters:
-    ///   - room: bytes of options that the packet has room for. The first data of a mapping tells it nevertheless; what follows need not.
+    /// The first data of a mapping tells both: without the mapping the kernel could not place it, and without the acknowledgement it takes
+    /// the first data of all for that of a peer that has fallen back. What follows need not say either.
+    ///
+    /// - Parameter room: bytes of options that the packet has room for; the first data does without.
     fileprivate mutating func append(mapping: TCPOptions, _ ack: UInt64?, room: Int, isFirst: Bool) {
-        if isFirst, Self.capacity - count < mapping.count { remove(TCPOptionKind.sack) }
-        var full = self
-        if DSSOption(mapping.span) != nil, full.appendDSS(acknowledging: ack, mappedAs: mapping.span),
-            full.paddedCount <= room
-        {
-            self = full
-            return
+        var option = mapping
+        if DSSOption(mapping.span) != nil {
+            option = TCPOptions()
+            option.appendDSS(acknowledging: ack, mappedAs: mapping.span)
         }
-        var bare = self
-        if bare.append(mapping.span), isFirst || bare.paddedCount <= room { self = bare }
+        append(option, room: isFirst ? .max : room)
+    }
+
+    private mutating func append(_ option: TCPOptions, room: Int) {
+        if room == .max, self.room < option.count { remove(TCPOptionKind.sack) }
+        var longer = self
+        if longer.append(option.span), longer.paddedCount <= room { self = longer }
     }
 }

@@ -10,15 +10,22 @@ struct Signalling: Sendable {
     var ackFrameEnd = 0
     /// A frame has said that the local kernel has no more data.
     var hasSealedDataFIN = false
+    /// The local kernel has fallen back to TCP; whether a frame has said so.
+    var fallback = Fallback.none
     /// A frame of the peer's had a DSS: its kernel speaks MPTCP on this subflow.
     var hasHeardDSS = false
+    /// The first DSS was one that says that the peer's kernel has fallen back to TCP.
+    var hasHeardFallback = false
     /// How far a frame on any subflow has acknowledged the local kernel's data, as far as this flow knows.
     var authenticAck: UInt64?
     /// MPTCP options that frames brought for the local kernel, to be handed to it in segments without data.
     var arrived: [TCPOptions] = []
 
+    enum Fallback: Sendable { case none, untold, told }
+
     /// Whether to seal the latest acknowledgement now: the first; and one at a time, unless there is much to tell.
-    func isAckDue(acknowledgedW: Int) -> Bool {
+    func isFrameDue(acknowledgedW: Int) -> Bool {
+        if fallback == .untold { return true }
         guard let latestAck, sealedAck != latestAck else { return false }
         guard let sealedAck else { return true }
         let news = Int64(bitPattern: latestAck &- sealedAck)
@@ -46,8 +53,9 @@ extension Flow {
     func sealSignals(of kernel: borrowing TCPOptions, _ now: Instant) -> Range<Int>? {
         guard maySealSignals else { return nil }
         noteAck(of: kernel)
+        noteFallback(kernel)
         let signals = signals(of: kernel, isNewData: false)
-        guard signals.count > 0 || signalling.isAckDue(acknowledgedW: send.acknowledgedW) else { return nil }
+        guard signals.count > 0 || signalling.isFrameDue(acknowledgedW: send.acknowledgedW) else { return nil }
         let start = send.nextW
         sealEmptyFrame(rekey: false, signals: frameSignals(signals))
         guard send.nextW > start else { return nil }
@@ -65,7 +73,7 @@ extension Flow {
 
     /// Tells the peer what has been acknowledged since it was told last, where nothing else brought it along.
     func tellAcknowledgment(_ now: Instant, _ output: inout Output) {
-        guard signalling.isAckDue(acknowledgedW: send.acknowledgedW), maySealSignals else { return }
+        guard signalling.isFrameDue(acknowledgedW: send.acknowledgedW), maySealSignals else { return }
         sealOwn(rekey: false, signals: frameSignals(TCPOptions()), now, &output)
     }
 
@@ -99,6 +107,11 @@ extension Flow {
 
     /// `signals` and, where that is news, how far the local kernel has acknowledged data.
     func frameSignals(_ signals: borrowing TCPOptions) -> TCPOptions {
+        if signalling.fallback == .untold, signals.count == 0 {
+            var fallback = TCPOptions()
+            fallback.appendInfiniteMapping()
+            return fallback
+        }
         guard protectsSignals, let ack = signalling.latestAck, ack != signalling.sealedAck else { return copy signals }
         var all = TCPOptions()
         if signals.count > 0, DSSOption(signals.span) != nil {
@@ -119,7 +132,16 @@ extension Flow {
                 signalling.ackFrameEnd = send.nextW
             }
             if dss.isDataFIN { signalling.hasSealedDataFIN = true }
+            if dss.isInfinite, signalling.fallback == .untold { signalling.fallback = .told }
         }
+    }
+
+    /// A kernel that acknowledges its first data without MPTCP has fallen back, and the peer's has to do so too.
+    private func noteFallback(_ kernel: borrowing TCPOptions) {
+        guard !isOpener, !isJoin, signalling.fallback == .none, receive.acknowledgedK > 0, signalling.latestAck == nil,
+            !kernel.contains(TCPOptionKind.mptcp)
+        else { return }
+        signalling.fallback = .untold
     }
 
     private func noteAck(of kernel: borrowing TCPOptions) {
@@ -133,28 +155,20 @@ extension Flow {
 }
 
 extension TCPOptions {
-    /// Leaves of MPTCP what is not in frames: the handshake's options, and, as a sign of MPTCP to whoever counts on one, the
-    /// acknowledgement of a segment without data.
-    fileprivate mutating func keep(_ option: Span<UInt8>, isData: Bool) {
-        switch MPTCPOption(option, isSYN: false) {
-        case .capableACK:
-            append(option)
-            dropMPTCPDataLength()
-        case .joinACK:
-            append(option)
-        case .dss where !isData:
-            let value = DSSOption(option)?.acknowledgment
-            if let value { appendDSS(acknowledging: value.expanded(near: 0)) }
-        default:
-            break
-        }
-    }
-
-    /// Takes out the MPTCP options that travel in frames.
+    /// Leaves of MPTCP what is not in frames: the options that establish a subflow, without data; and of a segment without data the
+    /// acknowledgement, which makes room for the one that the peer's kernel gets in its place.
     mutating func keepOpenSignals(isData: Bool) {
         guard contains(TCPOptionKind.mptcp) else { return }
         let all = self
         remove(TCPOptionKind.mptcp)
-        all.forEach(of: TCPOptionKind.mptcp) { keep($0, isData: isData) }
+        all.forEach(of: TCPOptionKind.mptcp) { option in
+            switch MPTCPOption(option, isSYN: false) {
+            case .capableACK, .joinACK: append(option)
+            case .dss where !isData:
+                if let value = DSSOption(option)?.acknowledgment { appendDSS(acknowledging: value.expanded(near: 0)) }
+            default: break
+            }
+        }
+        dropMPTCPDataLength()
     }
 }

@@ -22,6 +22,8 @@ public struct DSSOption: Sendable {
     public let isDataFIN: Bool
     /// Whether there is a mapping.
     public let hasMapping: Bool
+    /// The mapping has length 0: what the sender sends is no longer mapped (RFC 8684 section 3.7).
+    public let isInfinite: Bool
     /// Where the mapping stands in the option; empty where there is none.
     fileprivate let mapping: Range<Int>
 
@@ -47,6 +49,8 @@ public struct DSSOption: Sendable {
         }
         guard option.count == place else { return nil }
         mapping = start..<place
+        let lengthAt = start + (flags & Self.longSequence != 0 ? 8 : 4) + 4
+        isInfinite = hasMapping && option.loadUInt16(at: lengthAt) == 0
         isDataFIN = flags & Self.dataFIN != 0
         if flags & Self.acknowledgmentPresent == 0 {
             acknowledgment = nil
@@ -84,6 +88,19 @@ extension TCPOptions {
         }
         bytes[width + 5] = 1
         option.append(bytes.span.extracting(0..<width + 6))
+        return append(option.span)
+    }
+
+    /// Appends a DSS that says only that what follows is not mapped (RFC 8684 section 3.7).
+    ///
+    /// - Returns: false, and nothing appended, where there is no room.
+    @discardableResult
+    public mutating func appendInfiniteMapping() -> Bool {
+        var option = InlineArray<14, UInt8>(repeating: 0)
+        option[0] = TCPOptionKind.mptcp
+        option[1] = 14
+        option[2] = DSSOption.subtype
+        option[3] = DSSOption.mappingPresent
         return append(option.span)
     }
 

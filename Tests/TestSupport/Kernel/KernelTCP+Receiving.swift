@@ -97,10 +97,15 @@ extension KernelTCP {
         guard subflow != nil else { return true }
         let wasWaiting = subflow?.mustWait ?? false
         let payload = start..<start + packet.payload.count
-        if !payload.isEmpty, !SubflowModel.isConsistent(options, payload: payload) {
+        let wasFallback = subflow?.hasFallenBack ?? false
+        let verdict = subflow?.receive(options, at: start)
+        if !payload.isEmpty, subflow?.place(payload, by: options) == false {
             violations.append("data \(payload) under another's DSS mapping")
         }
-        if subflow?.receive(options, at: start) == .reset {
+        if !wasFallback, start == 0, verdict == .fallBack || verdict == .reset, SubflowModel.hasMapping(options) {
+            violations.append("a first mapping without an acknowledgement of data")
+        }
+        if verdict == .reset {
             emit(flags: [.rst, .ack], now: now)
             die(.protocolViolation)
             return false
@@ -149,6 +154,7 @@ extension KernelTCP {
         let more = reassembly.pop(at: rcvNxt)
         inbox += more
         rcvNxt += more.count
+        for data in subflow?.consume(upTo: rcvNxt) ?? [] { violations.append("data \(data) without a DSS mapping") }
         unacknowledgedSegments += (data.count + mss - 1) / mss
         if let peerFIN, rcvNxt == peerFIN, !hasReceivedFIN {
             if sndNxt > writeEnd, una <= writeEnd { note(.simultaneousClose) }

@@ -48,6 +48,10 @@ public struct SubflowModel {
     public private(set) var hasFallenBack = false
     /// The SYN-ACK or the third ACK has arrived with its option.
     private(set) var isNegotiated = false
+    /// The mappings that have been told, in stream offsets.
+    private var mapped: [Range<Int>] = []
+    /// Data without one that the stream has not reached.
+    private var unmapped: [Range<Int>] = []
 
     public init(
         kind: Kind, isOpener: Bool, connection: MPTCPEndpoint, localRandom: UInt32, addressID: UInt8 = 0
@@ -144,7 +148,9 @@ public struct SubflowModel {
     mutating func receive(_ options: borrowing TCPOptions, at offset: Int) -> Verdict {
         guard !isFullyEstablished, !hasFallenBack else { return .fine }
         guard offset == 0 else { return isJoin ? .reset : .fine }
-        if let range = options.range(of: TCPOptionKind.mptcp), options.span[range.lowerBound + 2] >> 4 == 2 {
+        if let range = options.range(of: TCPOptionKind.mptcp),
+            DSSOption(options.span.extracting(range))?.acknowledgment != nil
+        {
             isFullyEstablished = true
             return .fine
         }
@@ -153,20 +159,43 @@ public struct SubflowModel {
         return isJoin ? .reset : .fallBack
     }
 
-    /// Whether the mapping a data packet carries is one that its bytes belong to.
-    static func isConsistent(_ options: borrowing TCPOptions, payload: Range<Int>) -> Bool {
+    /// Notes the mapping of a data packet, or that it has none.
+    ///
+    /// - Returns: whether its bytes belong to the mapping that it has.
+    mutating func place(_ payload: Range<Int>, by options: borrowing TCPOptions) -> Bool {
+        guard let mapping = Self.mapping(in: options) else {
+            unmapped.append(payload)
+            return true
+        }
+        if mapped.last != mapping.range { mapped.append(mapping.range) }
+        return mapping.isOwn && mapping.range.contains(payload)
+    }
+
+    /// The stream has reached `end`.
+    ///
+    /// - Returns: data below it that no mapping told so far says the place of.
+    mutating func consume(upTo end: Int) -> [Range<Int>] {
+        defer { unmapped.removeAll { $0.upperBound <= end } }
+        // Without any mapping the sender has fallen back, and this end does when it sees that.
+        guard !hasFallenBack, !mapped.isEmpty else { return [] }
+        return unmapped.filter { payload in
+            payload.upperBound <= end && !mapped.contains { $0.contains(payload) }
+        }
+    }
+
+    static func hasMapping(_ options: borrowing TCPOptions) -> Bool { mapping(in: options) != nil }
+
+    private static func mapping(in options: borrowing TCPOptions) -> (range: Range<Int>, isOwn: Bool)? {
         for range in options.ranges(of: TCPOptionKind.mptcp) {
             let option = options.span.extracting(range)
-            if option.count == 26, option[2] >> 4 == 2, option[3] & 0x0f == 0x0f {
-                let start = Int(option.loadUInt32(at: 20)) - 1
-                let mapping = start..<start + Int(option.loadUInt16(at: 24))
-                return option.loadUInt64(at: 12) == dataSequence(start)
-                    && mapping.lowerBound <= payload.lowerBound && payload.upperBound <= mapping.upperBound
+            if let dss = DSSOption(option), dss.hasMapping {
+                let place = option.count - 14
+                let start = Int(option.loadUInt32(at: place + 8)) - 1
+                let mapping = start..<start + Int(option.loadUInt16(at: place + 12))
+                return (mapping, option.loadUInt64(at: place) == dataSequence(start))
             }
-            if option.count == 22, option[2] >> 4 == 0 {
-                return payload.upperBound <= Int(option.loadUInt16(at: 20))
-            }
+            if option.count == 22, option[2] >> 4 == 0 { return (0..<Int(option.loadUInt16(at: 20)), true) }
         }
-        return true
+        return nil
     }
 }

@@ -1,0 +1,100 @@
+import PacketWire
+import Tables
+import Tcpcrypt
+import Testing
+
+@testable import FlowEngine
+
+/// What makes a kernel fall back from MPTCP to TCP: where signalling is protected, only frames can (the article ProtectedSignalling).
+@Suite struct SignallingFallbackTests {
+    let pair = Pair(client: SignallingTests.host(1), server: SignallingTests.host(2))
+    static let mapping = SignallingTests.dss(ack: 1, sequence: 9, subflow: 1, length: 3)
+
+    /// A connection on which no kernel has been heard since the handshake.
+    init() {
+        Multipath(pair).connect()
+        pair.wire = []
+        _ = pair.client.takeKernel()
+        _ = pair.server.takeKernel()
+    }
+
+    private func options(_ seen: Seen) -> [[UInt8]] {
+        seen.options.ranges(of: 30).map { range in range.map { seen.options.span[$0] } }
+    }
+
+    private func clientWrites() {
+        pair.clientSends(1001, 5001, [.ack, .psh], Multipath.timestamps + Self.mapping, [1, 2, 3])
+        pair.settle()
+        _ = pair.server.takeKernel()
+    }
+
+    /// The kernel would fall back without the acknowledgement of data. (Downloads over lossy paths ended early, without an error.)
+    @Test(arguments: 1...3) func blocksOfSACKMakeRoomInTheFirstData(_ count: Int) throws {
+        for index in 0..<UInt8(2 * count) {
+            let mapping = SignallingTests.dss(ack: 1, sequence: 9 + 3 * index, subflow: 1 + 3 * index, length: 3)
+            pair.clientSends(
+                1001 + 3 * UInt32(index), 5001, [.ack, .psh], Multipath.timestamps + mapping, [1, 2, 3])
+        }
+        let blocks = pair.client.takeSeen().enumerated().filter { $0.offset % 2 == 1 }.flatMap {
+            $0.element.sequence.bigEndianBytes + ($0.element.sequence + UInt32($0.element.payload.count)).bigEndianBytes
+        }
+        #expect(blocks.count == 8 * count)
+        pair.serverSends(5001, 1001, [.ack, .psh], Multipath.timestamps + Self.mapping, [1, 2, 3])
+        let wire = try #require(pair.server.takeSeen().first { !$0.payload.isEmpty })
+        pair.client.arrive(
+            pair.b, pair.a, wire.sequence, wire.acknowledgment, [.ack, .psh],
+            Multipath.timestamps + [5, UInt8(2 + blocks.count)] + blocks, wire.payload)
+        let seen = try #require(pair.client.takeKernel().first { !$0.payload.isEmpty })
+        #expect(options(seen) == [Self.mapping])
+    }
+
+    /// Somebody took the DSS out of the first acknowledgement, or there never was one.
+    @Test func anAcknowledgementWithoutMPTCPDoesNotReachTheKernel() throws {
+        clientWrites()
+        let flow = try #require(pair.server.engine.flows[FlowTuple(local: pair.b, remote: pair.a)])
+        let received = 1001 &+ UInt32(flow.receive.nextW)
+        for options in [[], SignallingTests.dataAck(1)] {
+            pair.client.arrive(
+                pair.b, pair.a, 5001 &+ UInt32(flow.send.sentW), received, .ack, Multipath.timestamps + options)
+        }
+        #expect(pair.client.takeKernel().isEmpty)
+    }
+
+    @Test func theFirstAcknowledgementComesInAFrame() throws {
+        clientWrites()
+        pair.wire = []
+        pair.serverSends(5001, 1004, .ack, Multipath.timestamps + SignallingTests.dataAck(12))
+        pair.settle()
+        let seen = pair.client.takeKernel()
+        #expect(!seen.isEmpty)
+        for packet in seen {
+            #expect(options(packet) == [SignallingTests.dataAck(12)] && packet.acknowledgment == 1004)
+        }
+    }
+
+    /// A kernel that has fallen back says nothing; its engine does, once.
+    @Test func aKernelThatHasFallenBackIsBelieved() throws {
+        clientWrites()
+        pair.wire = []
+        for _ in 0..<2 { pair.serverSends(5001, 1004, .ack, Multipath.timestamps) }
+        pair.settle()
+        #expect(pair.wire.count { $0.packet.source == pair.b && !$0.payload.isEmpty } == 1)
+        let seen = pair.client.takeKernel()
+        #expect(!seen.isEmpty && seen.allSatisfy { options($0).isEmpty && $0.acknowledgment == 1004 })
+    }
+
+    /// What a kernel that waits for the handshake's end answers to a stray packet is no fallback.
+    @Test func anAcknowledgementOfNothingIsNoFallback() {
+        pair.serverSends(5001, 1001, .ack, Multipath.timestamps)
+        pair.settle()
+        #expect(pair.wire.allSatisfy { $0.packet.source != pair.b || $0.payload.isEmpty })
+    }
+
+    @Test func anEndWithoutDataKeepsMPTCP() {
+        pair.serverSends(5001, 1001, .ack, Multipath.timestamps + SignallingTests.dataFIN)
+        pair.settle()
+        let fin = SignallingTests.dataFIN
+        let seen = pair.client.takeKernel().flatMap(options)
+        #expect(seen.allSatisfy { $0[3] & 1 != 0 } && seen.contains { $0.suffix(14) == fin.suffix(14) })
+    }
+}
