@@ -7,8 +7,6 @@ asked_baseline=$baseline
 rounds=(plain)
 [[ -n $asked_baseline ]] || rounds+=(encrypted)
 victims=0
-# That of MPTCP's signalling is not on by default.
-protection='teps=["Curve25519-MPTCP", "Curve25519"]'
 
 # begin_round ROUND [key=JSON ...]: the settings are both daemons'.
 begin_round() {
@@ -16,9 +14,8 @@ begin_round() {
     if [[ $round != plain ]]; then
         baseline=''
         if [[ $round == encrypted ]]; then port=9400; else port=9500; fi
-        local settings=("$protection" "${@:2}")
-        daemon_start a "${settings[@]}"
-        daemon_start b "${settings[@]}"
+        daemon_start a "${@:2}"
+        daemon_start b "${@:2}"
     fi
     # Connections of the first half may linger; a flood is of no interest.
     local filter="tcp portrange $port-$((port + 99)) and not net 10.96.0.0/12"

@@ -9,7 +9,7 @@ struct DaemonSettings: Equatable {
     static let defaultPath = "/etc/tcpcryptd.conf"
 
     /// Key-agreement schemes offered, most wanted first. Never empty.
-    var teps: [TEP] = [.curve25519]
+    var teps: [TEP] = [.curve25519MPTCP, .curve25519]
     /// AEADs offered, most wanted first. Never empty.
     var aeads: [AEADAlgorithm] = [.aes128GCM]
     /// Destination ports of connections left alone (never of joins): services that encrypt by themselves.
