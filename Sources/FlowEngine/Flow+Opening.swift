@@ -45,13 +45,13 @@ extension Flow {
         removalDeadline = arrival.now.adding(milliseconds: FlowTime.halfOpen)
         guard phase == .opening, let opening else { return passSYN(arrival, &output) }
         restoreMSS(&options)
-        if isWithdrawalDue(options), mustEncrypt {
+        if isWithdrawalDue(arrival.now), mustEncrypt {
             // Nothing is withdrawn. Where others were answered only without the option there is no point in waiting.
             if host.unansweredOffers.contains(PathMTUs.Path(tuple), arrival.now) {
                 refuse(.synRetransmitted, &output)
                 return passSYN(arrival, &output)
             }
-        } else if isWithdrawalDue(options) {
+        } else if isWithdrawalDue(arrival.now) {
             self.opening = nil
             isOfferWithdrawn = true
             reason = .synRetransmitted
@@ -184,10 +184,13 @@ extension Flow {
 
     /// Whether unanswered SYNs suggest that something on the path dislikes the option. MPTCP gives up on a peer
     /// after two lost SYNs (DESIGN.md section 5), so a stranger gets one only.
-    private func isWithdrawalDue(_ options: borrowing TCPOptions) -> Bool {
+    ///
+    /// Whoever has encrypted before may hold an earlier connection with the same addresses, and answers nothing else before it believes the
+    /// kernel's reset of that one.
+    private func isWithdrawalDue(_ now: Instant) -> Bool {
         guard !isJoin else { return false }
-        let isPatient = !offersCapable || host.sessions.knows(tuple.remote.address)
-        return synsSent > (isPatient ? 2 : 1)
+        guard host.sessions.knows(tuple.remote.address) else { return synsSent > (offersCapable ? 1 : 2) }
+        return synsSent > 2 && now.milliseconds(since: handshakeStarted) > FlowTime.patienceWithKnown
     }
 
     // MARK: SYN-ACK

@@ -7,6 +7,8 @@ enum FlowTime {
     static let reset: Int64 = 5_000
     /// How long a peer may take to show that a reset without its signature is not its own.
     static let unsignedReset: Int64 = 3_000
+    /// How long SYNs to a host that has encrypted before may stay unanswered before the offer is withdrawn.
+    static let patienceWithKnown = unsignedReset + 500
     /// Aborted flows answer late packets with resets.
     static let aborted: Int64 = 60_000
     /// How long the local kernel's immediate answer may take, in nanoseconds.
