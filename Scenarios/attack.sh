@@ -52,12 +52,8 @@ matches() { [[ $1 =~ ^($2)$ ]] || { echo "'$1' is not '$2'"; return 1; }; }
 
 # victim [FLAGS]: a new MPTCP connection from a to b, 30000 bytes up and 20000 down; $name, $port, $up and $down are about it.
 victim() {
-    victims=$((victims + 1)) port=$((port + 1))
-    name=$round$victims up=30000 down=20000
-    peer "$name-s" b listen "$port" --mptcp
-    expect 5 "$name-s" listening || true
-    peer "$name-c" a connect "$b4" "$port" --mptcp "$@"
-    expect 5 "$name-c" connected || not_ok "$name connects"
+    newcomer "$@"
+    up=30000 down=20000
     tell "$name-c" send 30000
     tell "$name-s" want 30000
     expect 5 "$name-s" 'received 30000' || not_ok "$name: data arrives"
@@ -65,21 +61,35 @@ victim() {
     tell "$name-c" want 20000
     expect 5 "$name-c" 'received 20000' || not_ok "$name: data arrives, downwards"
 }
+# newcomer [FLAGS]: the same, without data.
+newcomer() {
+    victims=$((victims + 1)) port=$((port + 1))
+    name=$round$victims
+    peer "$name-s" b listen "$port" --mptcp
+    expect 5 "$name-s" listening || true
+    peer "$name-c" a connect "$b4" "$port" --mptcp "$@"
+    expect 5 "$name-c" connected || not_ok "$name connects"
+}
 over() { tell "$name-c" close; tell "$name-s" close; }
 
-# fate: what the application at b sees when the client goes on.
+# fate [SECONDS]: what the application at b sees when the client goes on.
 fate() {
-    local said
     tell "$name-c" send 40000
     up=$((up + 40000))
-    tell "$name-s" want "$up"
-    wait_for "${1:-5}" grep -q -E "^(corrupt|eof|recv-error|received $up)" "$tmp/$name-s.out" || true
+    seen_by "$name-s" "$up" "$@"
+}
+
+# seen_by PEER TOTAL [SECONDS]: what that application has seen by the time that so many bytes should be there.
+seen_by() {
+    local said
+    tell "$1" want "$2"
+    wait_for "${3:-5}" grep -q -E "^(corrupt|eof|recv-error|received $2)" "$tmp/$1.out" || true
     sleep 0.1
-    said=$(<"$tmp/$name-s.out")
+    said=$(<"$tmp/$1.out")
     if grep -q ^corrupt <<<"$said"; then echo corrupted
     elif grep -q ^eof <<<"$said"; then echo ended
     elif grep -q ^recv-error <<<"$said"; then echo reset
-    elif grep -q "^received $up" <<<"$said"; then echo unharmed
+    elif grep -q "^received $2" <<<"$said"; then echo unharmed
     else echo stalled; fi
 }
 

@@ -5,6 +5,7 @@ A command from the FIFO is what is done from now on, with whom; each thing done 
 pass                     nothing
 swap PORT                the mappings of the next two segments of equal length to the port change places
 remap PORT               the mapping of the next segment with data to the port says that it belongs elsewhere; where it has none it gets one
+unmap PORT [COUNT]       the next COUNT segments from the port without SYN (all, if none is given) lose their MPTCP options
 strip WHERE [joins]      ENO is taken out of WHERE: syn, synack, ack (the first without SYN, and all that follow); of joins only
 weaken PORT              the ENO option of SYNs to the port offers P-256 alone
 extend PORT              the ENO option of SYNs to the port offers one TEP more
@@ -139,6 +140,14 @@ class Rule:
             s.options.append((MPTCP, b"\x20\x0c" + struct.pack("!QIH", 1, 1, 1000)))
         self.done = 1
         self.say("remapped")
+        return [s]
+
+    def do_unmap(self, s):
+        most = int(self.words[2]) if len(self.words) > 2 else 1 << 30
+        if s.sport == int(self.words[1]) and not s.flags & SYN and self.done < most:
+            self.done += 1
+            s.remove(MPTCP)
+            self.say("unmapped")
         return [s]
 
     def do_strip(self, s):
