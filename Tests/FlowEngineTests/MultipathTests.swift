@@ -67,6 +67,25 @@ struct Multipath {
         #expect(!seen.isEmpty && seen.allSatisfy { $0.packet.flags.contains(.rst) && $0.sequence == 1001 })
     }
 
+    /// What is established need not be reset: the kernel obeys MP_FASTCLOSE on an acknowledgement.
+    @Test(arguments: [true, false]) func anAbortOfWhatIsEstablishedIsAnAcknowledgement(isKernelHeard: Bool) {
+        let pair = Pair()
+        Multipath(pair).connect()
+        if isKernelHeard {
+            pair.serverSends(5001, 1001, [.ack, .psh], Multipath.timestamps + Multipath.dss, [1, 2, 3])
+        } else {
+            pair.clientSends(1001, 5001, [.ack, .psh], Multipath.timestamps + Multipath.dss, [1, 2, 3])
+            pair.settle()
+            pair.serverSends(5001, 1004, .ack, Multipath.timestamps + Multipath.dss)
+        }
+        pair.settle()
+        _ = pair.server.takeKernel()
+        pair.server.engine.shutDown(now: pair.server.now, into: &pair.server.output)
+        pair.server.drain()
+        let seen = pair.server.takeKernel()
+        #expect(!seen.isEmpty && seen.allSatisfy { $0.packet.flags == .ack })
+    }
+
     @Test func bothEndsKnowTheTokens() {
         let pair = Pair()
         let multipath = Multipath(pair)
