@@ -116,7 +116,7 @@ let package = Package(
         .testTarget(name: "TablesTests", dependencies: ["Tables"], swiftSettings: house),
         .testTarget(name: "PacketWireTests", dependencies: ["PacketWire", "TestSupport"], swiftSettings: house),
         .testTarget(
-            name: "TcpcryptTests", dependencies: ["Tcpcrypt", "OpenSSLProvider", "PacketWire"],
+            name: "TcpcryptTests", dependencies: ["Tcpcrypt", "TestSupport", "OpenSSLProvider", "PacketWire"],
             resources: [.copy("Vectors")], swiftSettings: house),
         .testTarget(
             name: "FlowEngineTests",

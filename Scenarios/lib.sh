@@ -230,6 +230,15 @@ counter() {
     ctl "$1" status --json | json "d['counters']['$2']"
 }
 
+# cpu_time HOST...: nanoseconds that the daemons of these hosts have run; 0 without daemons. By their CPU clocks (clock_getcpuclockid):
+# a sum over the threads in /proc would lose what those did that have ended.
+cpu_time() {
+    if [[ -n $baseline ]]; then echo 0; return; fi
+    local host pids=()
+    for host in "$@"; do pids+=("${daemon_pid[$host]}"); done
+    "$python" -c 'import sys, time; print(sum(time.clock_gettime_ns(~int(pid) << 3 | 2) for pid in sys.argv[1:]))' "${pids[@]}"
+}
+
 # json EXPRESSION [FILTER]: a Python expression over the document `d` on standard input (tools/query.py).
 json() { "$python" "$tools/query.py" "$@"; }
 

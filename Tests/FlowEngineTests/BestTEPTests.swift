@@ -24,11 +24,16 @@ import Testing
         pair.clientSends(1001, 5001, .ack)
         pair.settle()
         guard !isSilent else { return pair }
+        exchange(pair)
+        return pair
+    }
+
+    /// A byte each way: a frame authenticates at both ends.
+    private func exchange(_ pair: Pair) {
         pair.clientSends(1001, 5001, [.ack, .psh], [], [1])
         pair.settle()
         pair.serverSends(5001, 1002, [.ack, .psh], [], [2])
         pair.settle()
-        return pair
     }
 
     /// Somebody takes the best out of an offer: that connection fails, and the next has the best again.
@@ -37,8 +42,8 @@ import Testing
         #expect(connect(40_001).clientReport?.tep == .curve25519MPTCP)
     }
 
-    @Test func theBestIsResumed() {
-        _ = connect(40_000)
+    @Test(arguments: [true, false]) func theBestIsResumed(isSilent: Bool) {
+        _ = connect(40_000, isSilent: isSilent)
         #expect(connect(40_001).clientReport?.origin == .resumed)
     }
 
@@ -48,10 +53,7 @@ import Testing
         for (port, origin) in [(UInt16(40_000), Origin.fresh), (40_001, .resumed)] {
             let pair = Pair(port: port, client: client, server: other)
             pair.connect()
-            pair.clientSends(1001, 5001, [.ack, .psh], [], [1])
-            pair.settle()
-            pair.serverSends(5001, 1002, [.ack, .psh], [], [2])
-            pair.settle()
+            exchange(pair)
             #expect(pair.clientReport?.origin == origin && pair.clientReport?.tep == .curve25519)
         }
     }
@@ -62,10 +64,7 @@ import Testing
         for port: UInt16 in [40_000, 40_001] {
             let pair = Pair(port: port, client: client, server: old)
             pair.connect()
-            pair.clientSends(1001, 5001, [.ack, .psh], [], [1])
-            pair.settle()
-            pair.serverSends(5001, 1002, [.ack, .psh], [], [2])
-            pair.settle()
+            exchange(pair)
         }
         _ = connect(40_002)
         #expect(connect(40_003).clientReport?.tep == .curve25519MPTCP)

@@ -97,12 +97,7 @@ import Testing
     @Test func aJoinThatIsNeverProvedIsRefused() throws {
         let pair = Pair()
         Multipath(pair).connect()
-        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
-        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
-        other.settle()
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
-        other.settle()
-        _ = pair.server.takeKernel()
+        let other = Multipath(pair).halfOpenJoin()
         other.clientSends(2001, 6001, .ack, joinACK)
         let third = try #require(pair.client.takeSeen().last)
         // Without the frame that proves it.
@@ -126,12 +121,7 @@ import Testing
     @Test func forgedAcknowledgementsDoNotKeepAJoinOut() throws {
         let pair = Pair()
         Multipath(pair).connect()
-        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
-        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
-        other.settle()
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
-        other.settle()
-        _ = pair.server.takeKernel()
+        let other = Multipath(pair).halfOpenJoin()
         for _ in 0..<100 { pair.server.arrive(other.a, other.b, 2001, 6001, .ack, [69, 2]) }
         for index in 0..<100 as Range<UInt32> {
             pair.server.arrive(other.a, other.b, 2101 + 2 * index, 6001, .ack, [69, 2], [0])

@@ -6,6 +6,15 @@ import Testing
 
 /// Ways by which a stranger who knows the keys, or stands on a path, might get a join past the engine.
 @Suite struct JoinHijackTests {
+    /// The server has an MPTCP connection without encryption as well; returns its key.
+    private func connectStranger(to pair: Pair) -> [UInt8] {
+        let key: [UInt8] = [4, 4, 4, 4, 4, 4, 4, 4]
+        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + [30, 4, 1, 1])
+        pair.server.leave(pair.b, stranger, 9000, 778, [.syn, .ack], mss + [30, 12, 1, 1] + key)
+        pair.server.arrive(stranger, pair.b, 778, 9001, .ack, [30, 20, 1, 1] + Multipath.keyA + key)
+        return key
+    }
+
     /// A plain SYN makes the tuple "plain"; the same ISN with MP_JOIN then skips every check.
     @Test func aRememberedPlainSYNDoesNotCoverAJoin() {
         let pair = Pair()
@@ -21,10 +30,7 @@ import Testing
     @Test func twoJoinOptionsAreNotAJoin() {
         let pair = Pair()
         Multipath(pair).connect()
-        let key: [UInt8] = [4, 4, 4, 4, 4, 4, 4, 4]
-        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + [30, 4, 1, 1])
-        pair.server.leave(pair.b, stranger, 9000, 778, [.syn, .ack], mss + [30, 12, 1, 1] + key)
-        pair.server.arrive(stranger, pair.b, 778, 9001, .ack, [30, 20, 1, 1] + Multipath.keyA + key)
+        let key = connectStranger(to: pair)
         _ = pair.server.takeKernel()
         let other = Endpoint(address: stranger.address, port: 10)
         pair.server.arrive(
@@ -50,12 +56,7 @@ import Testing
         let pair = Pair()
         let multipath = Multipath(pair)
         multipath.connect()
-        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
-        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
-        other.settle()
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
-        _ = pair.server.takeWire()
-        _ = pair.server.takeKernel()
+        let other = Multipath(pair).halfOpenJoin()
         pair.server.arrive(other.a, other.b, 2001, 1, [.rst, .ack])
         pair.server.advance(milliseconds: 6000)
         _ = pair.server.takeKernel()
@@ -68,10 +69,7 @@ import Testing
     @Test func aRefusedJoinDoesNotGoPlain() {
         let pair = Pair()
         Multipath(pair).connect()
-        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
-        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
-        other.settle()
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        let other = Multipath(pair).halfOpenJoin()
         pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK)
         #expect(pair.server.engine.counters.joinsRefused == 1)
         _ = pair.server.takeKernel()
@@ -80,7 +78,7 @@ import Testing
         pair.server.arrive(other.a, other.b, 2500, 6001, .ack)
         #expect(pair.server.takeKernel().isEmpty)
         // The next that the kernel says ends it.
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        other.serverSends(6000, 2001, [.syn, .ack], Multipath.joinSYNACKOptions)
         #expect(pair.server.actions.contains(.destroySocket(FlowTuple(local: other.b, remote: other.a))))
         #expect(!pair.server.actions.contains { if case .accept(_, .plain) = $0 { true } else { false } })
     }
@@ -90,14 +88,8 @@ import Testing
     @Test func aRefusedJoinIsNotRepeatedAsThatOfAPlainConnection() {
         let pair = Pair()
         Multipath(pair).connect()
-        let key: [UInt8] = [4, 4, 4, 4, 4, 4, 4, 4]
-        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + [30, 4, 1, 1])
-        pair.server.leave(pair.b, stranger, 9000, 778, [.syn, .ack], mss + [30, 12, 1, 1] + key)
-        pair.server.arrive(stranger, pair.b, 778, 9001, .ack, [30, 20, 1, 1] + Multipath.keyA + key)
-        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
-        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
-        other.settle()
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        let key = connectStranger(to: pair)
+        let other = Multipath(pair).halfOpenJoin()
         pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK)
         #expect(pair.server.engine.counters.joinsRefused == 1)
         _ = pair.server.takeKernel()
@@ -112,10 +104,7 @@ import Testing
     @Test func aRefusedJoinIsNotEstablishedBehindAnotherSYN() {
         let pair = Pair()
         Multipath(pair).connect()
-        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
-        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
-        other.settle()
-        other.serverSends(6000, 2001, [.syn, .ack], [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK)
+        let other = Multipath(pair).halfOpenJoin()
         pair.server.arrive(other.a, other.b, 2001, 6001, .ack, joinACK)
         pair.server.arrive(other.a, other.b, 3000, 0, .syn, mss)
         _ = pair.server.takeKernel()
@@ -127,10 +116,7 @@ import Testing
     @Test func aPlainJoinIsNotRepeatedAsThatOfAnEncryptedConnection() {
         let pair = Pair()
         Multipath(pair).connect()
-        let key: [UInt8] = [4, 4, 4, 4, 4, 4, 4, 4]
-        pair.server.arrive(stranger, pair.b, 777, 0, .syn, mss + [30, 4, 1, 1])
-        pair.server.leave(pair.b, stranger, 9000, 778, [.syn, .ack], mss + [30, 12, 1, 1] + key)
-        pair.server.arrive(stranger, pair.b, 778, 9001, .ack, [30, 20, 1, 1] + Multipath.keyA + key)
+        let key = connectStranger(to: pair)
         let other = Pair(port: 40_001, client: pair.client, server: pair.server)
         pair.server.arrive(other.a, other.b, 2000, 0, .syn, mss + joinSYN(Multipath.token(key)))
         _ = pair.server.takeKernel()

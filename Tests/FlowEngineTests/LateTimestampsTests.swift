@@ -4,25 +4,19 @@ import Testing
 
 /// Resumed subflows of MPTCP, whose SYN-ACKs have no room for timestamps.
 @Suite struct LateTimestampsTests {
-    private static let joinSYNACK: [UInt8] = [30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88]
-
     /// Opens a second subflow, each kernel with timestamps if it has been told of some; returns the wire's packets.
     private func join(_ first: Pair, echo: UInt8 = 0) -> (pair: Pair, toServer: [Seen], toClient: [Seen], wire: [Seen])
     {
         _ = first.server.takeKernel()
         _ = first.client.takeKernel()
         let pair = Pair(port: 40_001, client: first.client, server: first.server)
-        let random: [UInt8] = [0, 0, 0, 77]
-        pair.clientSends(
-            2000, 0, .syn, Multipath.synOptions([30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + random))
+        pair.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
         pair.settle()
         let toServer = first.server.takeKernel()
-        pair.serverSends(6000, 2001, [.syn, .ack], Multipath.synOptions(Self.joinSYNACK))
+        pair.serverSends(6000, 2001, [.syn, .ack], Multipath.synOptions(joinSYNACK))
         pair.settle()
         let toClient = first.client.takeKernel()
-        pair.clientSends(
-            2001, 6001, .ack,
-            [1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, echo, 30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
+        pair.clientSends(2001, 6001, .ack, [1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, echo] + joinACK)
         pair.settle()
         return (pair, toServer, toClient, pair.wire)
     }
@@ -67,7 +61,7 @@ import Testing
         first.client.feed(
             TestSegment(
                 source: pair.b, destination: pair.a, sequence: 6000, acknowledgment: 2001, flags: [.syn, .ack],
-                options: [2, 4, 5, 180, 4, 2, 3, 3, 7] + Self.joinSYNACK
+                options: [2, 4, 5, 180, 4, 2, 3, 3, 7] + joinSYNACK
             ).bytes, .inbound)
         let told = try #require(first.client.takeKernel().last)
         #expect(told.packet.flags == [.syn, .ack] && told.options.timestamps == nil)

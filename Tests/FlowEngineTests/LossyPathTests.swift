@@ -144,14 +144,19 @@ import Testing
         #expect(told == Set(arriving.compactMap { Seen(packets[$0])?.sequence }))
     }
 
+    /// Six segments of 1000 bytes, of which the first came last.
+    private static func releasedAtOneStroke() -> (pair: Pair, packets: [[UInt8]]) {
+        let pair = connected()
+        for index in 0..<6 as Range<UInt32> { pair.clientSends(1001 + 1000 * index, 5001, .ack, [], data(1000)) }
+        let packets = pair.client.takeWire()
+        for bytes in packets.dropFirst() + packets.prefix(1) { pair.server.feed(bytes, .inbound) }
+        _ = pair.server.takeWire()
+        return (pair, packets)
+    }
+
     /// What a hole held up reaches the kernel at one stroke; the acknowledgements of its parts would say that the rest is missing.
     @Test func partsOfWhatWasReleasedAreNotAcknowledged() throws {
-        let pair = Self.connected()
-        for index in 0..<6 as Range<UInt32> { pair.clientSends(1001 + 1000 * index, 5001, .ack, [], Self.data(1000)) }
-        let packets = pair.client.takeWire()
-        for bytes in packets.dropFirst() { pair.server.feed(bytes, .inbound) }
-        pair.server.feed(packets[0], .inbound)
-        _ = pair.server.takeWire()
+        let (pair, packets) = Self.releasedAtOneStroke()
         pair.serverSends(5001, 3001, .ack)
         pair.serverSends(5001, 5001, .ack)
         #expect(pair.server.takeWire().isEmpty)
@@ -161,12 +166,7 @@ import Testing
     }
 
     @Test func aPartThatTheKernelStopsAtIsAcknowledgedSoon() throws {
-        let pair = Self.connected()
-        for index in 0..<6 as Range<UInt32> { pair.clientSends(1001 + 1000 * index, 5001, .ack, [], Self.data(1000)) }
-        let packets = pair.client.takeWire()
-        for bytes in packets.dropFirst() { pair.server.feed(bytes, .inbound) }
-        pair.server.feed(packets[0], .inbound)
-        _ = pair.server.takeWire()
+        let (pair, packets) = Self.releasedAtOneStroke()
         pair.serverSends(5001, 3001, .ack)
         for _ in 0..<3 { pair.server.advance(milliseconds: 2) }
         let second = try #require(Seen(packets[2]))
@@ -175,12 +175,7 @@ import Testing
 
     /// What only an acknowledgement can carry once is not lost with it.
     @Test func whatMPTCPSaysOnceLeavesWithAnyAcknowledgement() throws {
-        let pair = Self.connected()
-        for index in 0..<6 as Range<UInt32> { pair.clientSends(1001 + 1000 * index, 5001, .ack, [], Self.data(1000)) }
-        let packets = pair.client.takeWire()
-        for bytes in packets.dropFirst() { pair.server.feed(bytes, .inbound) }
-        pair.server.feed(packets[0], .inbound)
-        _ = pair.server.takeWire()
+        let pair = Self.releasedAtOneStroke().pair
         let removeAddress: [UInt8] = [30, 4, 0x40, 2]
         pair.serverSends(5001, 3001, .ack, removeAddress)
         #expect(pair.server.takeSeen().count == 1)

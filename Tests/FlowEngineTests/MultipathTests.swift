@@ -35,17 +35,29 @@ struct Multipath {
     }
 
     /// A join over the connection, opened by the client from another port.
-    func join(_ other: Pair, token: [UInt8] = token(keyB), strippedSYNACK: Bool = false) {
-        other.clientSends(2000, 0, .syn, Self.synOptions([30, 12, 0x10, 1] + token + [0, 0, 0, 77]))
+    func join(_ other: Pair, token: [UInt8] = token(keyB)) {
+        other.clientSends(2000, 0, .syn, Self.synOptions(joinSYN(token)))
         other.settle()
         guard !other.server.toKernel.isEmpty else { return }
-        other.serverSends(
-            6000, 2001, [.syn, .ack],
-            [2, 4, 5, 180, 4, 2, 1, 3, 3, 7, 30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88])
+        other.serverSends(6000, 2001, [.syn, .ack], Self.joinSYNACKOptions)
         other.settle()
-        other.clientSends(2001, 6001, .ack, [30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
+        other.clientSends(2001, 6001, .ack, joinACK)
         other.settle()
     }
+
+    /// A join of which only the third ACK is missing: 2001, which acknowledges 6001.
+    func halfOpenJoin() -> Pair {
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        other.clientSends(2000, 0, .syn, Self.synOptions(joinSYN(Self.token(Self.keyB))))
+        other.settle()
+        other.serverSends(6000, 2001, [.syn, .ack], Self.joinSYNACKOptions)
+        other.settle()
+        _ = pair.server.takeKernel()
+        return other
+    }
+
+    /// Without timestamps, for which a SYN-ACK with a proof has no room.
+    static let joinSYNACKOptions = [2, 4, 5, 180, 4, 2, 1, 3, 3, 7] + joinSYNACK
 }
 
 @Suite struct MultipathTests {
@@ -65,6 +77,25 @@ struct Multipath {
         #expect(pair.server.actions.contains(.log(.aborted(FlowTuple(local: pair.b, remote: pair.a), .badInit))))
         let seen = pair.server.takeKernel()
         #expect(!seen.isEmpty && seen.allSatisfy { $0.packet.flags.contains(.rst) && $0.sequence == 1001 })
+    }
+
+    /// What is established need not be reset: the kernel obeys MP_FASTCLOSE on an acknowledgement.
+    @Test(arguments: [true, false]) func anAbortOfWhatIsEstablishedIsAnAcknowledgement(isKernelHeard: Bool) {
+        let pair = Pair()
+        Multipath(pair).connect()
+        if isKernelHeard {
+            pair.serverSends(5001, 1001, [.ack, .psh], Multipath.timestamps + Multipath.dss, [1, 2, 3])
+        } else {
+            pair.clientSends(1001, 5001, [.ack, .psh], Multipath.timestamps + Multipath.dss, [1, 2, 3])
+            pair.settle()
+            pair.serverSends(5001, 1004, .ack, Multipath.timestamps + Multipath.dss)
+        }
+        pair.settle()
+        _ = pair.server.takeKernel()
+        pair.server.engine.shutDown(now: pair.server.now, into: &pair.server.output)
+        pair.server.drain()
+        let seen = pair.server.takeKernel()
+        #expect(!seen.isEmpty && seen.allSatisfy { $0.packet.flags == .ack })
     }
 
     @Test func bothEndsKnowTheTokens() {

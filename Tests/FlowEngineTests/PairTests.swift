@@ -41,19 +41,11 @@ final class Pair {
     }
 
     func clientSends(_ seq: UInt32, _ ack: UInt32, _ flags: TCPFlags, _ options: [UInt8] = [], _ data: [UInt8] = []) {
-        client.feed(
-            TestSegment(
-                source: a, destination: b, sequence: seq, acknowledgment: ack, flags: flags, options: options,
-                payload: data
-            ).bytes, .outbound)
+        client.leave(a, b, seq, ack, flags, options, data)
     }
 
     func serverSends(_ seq: UInt32, _ ack: UInt32, _ flags: TCPFlags, _ options: [UInt8] = [], _ data: [UInt8] = []) {
-        server.feed(
-            TestSegment(
-                source: b, destination: a, sequence: seq, acknowledgment: ack, flags: flags, options: options,
-                payload: data
-            ).bytes, .outbound)
+        server.leave(b, a, seq, ack, flags, options, data)
     }
 
     /// Three-way handshake with ISNs 1000 (client) and 5000 (server).

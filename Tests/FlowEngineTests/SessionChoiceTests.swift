@@ -125,15 +125,12 @@ import Testing
         let multipath = Multipath(pair)
         multipath.connect()
         let other = Pair(port: 40_001, address: 9, client: pair.client, server: pair.server)
-        other.clientSends(
-            2000, 0, .syn, Multipath.synOptions([30, 12, 0x10, 1] + Multipath.token(Multipath.keyB) + [0, 0, 0, 77]))
+        other.clientSends(2000, 0, .syn, Multipath.synOptions(joinSYN(Multipath.token(Multipath.keyB))))
         other.settle()
-        other.serverSends(
-            6000, 2001, [.syn, .ack],
-            [2, 4, 5, 180, 4, 2, 1, 3, 3, 7, 30, 16, 0x10, 1] + [UInt8](repeating: 5, count: 8) + [0, 0, 0, 88])
+        other.serverSends(6000, 2001, [.syn, .ack], Multipath.joinSYNACKOptions)
         other.settle()
         #expect(peers(pair.server) == [["10.0.0.1"]])
-        other.clientSends(2001, 6001, .ack, [30, 24, 0x10, 1] + [UInt8](repeating: 6, count: 20))
+        other.clientSends(2001, 6001, .ack, joinACK)
         // The third ACK has a frame, which somebody else can only guess.
         let last = pair.client.takeWire()
         let third = try #require(last.first.flatMap { Seen($0) })

@@ -5,6 +5,7 @@ import OpenSSLProvider
 import PacketWire
 import Synchronization
 import Tcpcrypt
+import TestSupport
 import Testing
 
 /// One that the thread sanitizer knows.
@@ -38,21 +39,13 @@ private final class VisibleLock: SharedLock {
 }
 
 /// Notes in which state of the lock public keys are agreed on.
-private final class WatchingProvider: CryptoProvider {
-    private let base = OpenSSLProvider()
+private final class WatchingProvider: ForwardingProvider {
+    let base: any CryptoProvider = OpenSSLProvider()
     private let lock: VisibleLock
     let agreements = Atomic(0)
     let agreementsUnderLock = Atomic(0)
 
     init(_ lock: VisibleLock) { self.lock = lock }
-
-    func sha256(_ data: Span<UInt8>) -> [UInt8] { base.sha256(data) }
-
-    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { base.extract(salt: salt, material) }
-
-    func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret { base.expand(key, info: info, count: count) }
-
-    func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey { base.aead(algorithm, key: key) }
 
     func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair {
         Pair(base: base.keyPair(tep, random), provider: self)

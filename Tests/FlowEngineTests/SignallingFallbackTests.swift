@@ -28,8 +28,15 @@ import Testing
         _ = pair.server.takeKernel()
     }
 
-    /// The kernel would fall back without the acknowledgement of data. (Downloads over lossy paths ended early, without an error.)
-    @Test(arguments: 1...3) func blocksOfSACKMakeRoomInTheFirstData(_ count: Int) throws {
+    /// Without its option the kernel would fall back, or reset the join.
+    @Test func aThirdACKReachesTheKernelAsItWas() {
+        let other = Pair(port: 40_001, client: pair.client, server: pair.server)
+        Multipath(pair).join(other)
+        #expect(pair.server.takeKernel().map(options).last == [joinACK])
+    }
+
+    /// What the client's kernel sends of which every other packet gets lost: as a SACK option with so many blocks.
+    private func clientWritesWithHoles(_ count: Int) -> [UInt8] {
         for index in 0..<UInt8(2 * count) {
             let mapping = SignallingTests.dss(ack: 1, sequence: 9 + 3 * index, subflow: 1 + 3 * index, length: 3)
             pair.clientSends(
@@ -39,13 +46,29 @@ import Testing
             $0.element.sequence.bigEndianBytes + ($0.element.sequence + UInt32($0.element.payload.count)).bigEndianBytes
         }
         #expect(blocks.count == 8 * count)
+        return [5, UInt8(2 + blocks.count)] + blocks
+    }
+
+    /// The kernel would fall back without the acknowledgement of data. (Downloads over lossy paths ended early, without an error.)
+    @Test(arguments: 1...3) func blocksOfSACKMakeRoomInTheFirstData(_ count: Int) throws {
+        let sack = clientWritesWithHoles(count)
         pair.serverSends(5001, 1001, [.ack, .psh], Multipath.timestamps + Self.mapping, [1, 2, 3])
         let wire = try #require(pair.server.takeSeen().first { !$0.payload.isEmpty })
         pair.client.arrive(
             pair.b, pair.a, wire.sequence, wire.acknowledgment, [.ack, .psh],
-            Multipath.timestamps + [5, UInt8(2 + blocks.count)] + blocks, wire.payload)
+            Multipath.timestamps + sack, wire.payload)
         let seen = try #require(pair.client.takeKernel().first { !$0.payload.isEmpty })
         #expect(options(seen) == [Self.mapping])
+    }
+
+    @Test(arguments: 1...3) func blocksOfSACKMakeRoomInTheFirstAcknowledgement(_ count: Int) throws {
+        let sack = clientWritesWithHoles(count)
+        pair.serverSends(5001, 1001, .ack, Multipath.timestamps + SignallingTests.dataAck(12))
+        let wire = try #require(pair.server.takeSeen().last)
+        pair.client.arrive(
+            pair.b, pair.a, wire.sequence, wire.acknowledgment, .ack, Multipath.timestamps + sack, wire.payload)
+        let seen = pair.client.takeKernel()
+        #expect(!seen.isEmpty && seen.allSatisfy { options($0) == [SignallingTests.dataAck(12)] })
     }
 
     /// Somebody took the DSS out of the first acknowledgement, or there never was one.
@@ -81,6 +104,30 @@ import Testing
         #expect(pair.wire.count { $0.packet.source == pair.b && !$0.payload.isEmpty } == 1)
         let seen = pair.client.takeKernel()
         #expect(!seen.isEmpty && seen.allSatisfy { options($0).isEmpty && $0.acknowledgment == 1004 })
+    }
+
+    @Test func anOpenerDoesNotSayThatItHasFallenBack() {
+        pair.serverSends(5001, 1001, [.ack, .psh], Multipath.timestamps, [1, 2, 3])
+        pair.settle()
+        pair.wire = []
+        for _ in 0..<2 { pair.clientSends(1001, 5004, .ack, Multipath.timestamps) }
+        pair.settle()
+        #expect(pair.wire.allSatisfy { $0.packet.source != pair.a || $0.payload.isEmpty })
+    }
+
+    /// Whatever it says in MPTCP, and whatever it leaves out later.
+    @Test(arguments: [[], [SignallingTests.addAddress]])
+    func aKernelThatSpeaksMPTCPHasNotFallenBack(_ first: [[UInt8]]) {
+        clientWrites()
+        for option in first + [SignallingTests.dataAck(12)] {
+            pair.serverSends(5001, 1004, .ack, Multipath.timestamps + option)
+            pair.settle()
+        }
+        #expect(pair.client.takeKernel().contains { options($0) == [SignallingTests.dataAck(12)] })
+        pair.wire = []
+        pair.serverSends(5001, 1004, .ack, Multipath.timestamps)
+        pair.settle()
+        #expect(pair.wire.allSatisfy { $0.packet.source != pair.b || $0.payload.isEmpty })
     }
 
     /// What a kernel that waits for the handshake's end answers to a stray packet is no fallback.

@@ -84,9 +84,10 @@ extension Simulation {
 
     /// What is missing where both hosts should have encrypted everything.
     var encryptionFailures: [String] {
-        [client, server].flatMap { host in
-            isEncrypted(host) ? [] : ["\(host.name) did not encrypt: \(host.eventText)"]
-        }
+        (recorder.count > 0 ? [] : ["no nonce was recorded"])
+            + [client, server].flatMap { host in
+                isEncrypted(host) ? [] : ["\(host.name) did not encrypt: \(host.eventText)"]
+            }
     }
 }
 

@@ -1,5 +1,6 @@
 import OpenSSLProvider
 import Tcpcrypt
+import TestSupport
 import Testing
 
 /// Key pairs serve several exchanges, within limits of time and number.
@@ -56,22 +57,14 @@ import Testing
 }
 
 /// Makes key pairs that can be told from others.
-private final class NoKeys: CryptoProvider {
+private final class NoKeys: ForwardingProvider {
     private final class NoPair: EphemeralKeyPair {
         let publicKey: [UInt8] = []
 
         func agree(with peerKey: Span<UInt8>) -> Secret? { nil }
     }
 
-    private let base = OpenSSLProvider()
-
-    func sha256(_ data: Span<UInt8>) -> [UInt8] { base.sha256(data) }
-
-    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { base.extract(salt: salt, material) }
-
-    func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret { base.expand(key, info: info, count: count) }
-
-    func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey { base.aead(algorithm, key: key) }
+    let base: any CryptoProvider = OpenSSLProvider()
 
     func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair { NoPair() }
 }

@@ -2,6 +2,7 @@ import OpenSSLProvider
 import PacketWire
 import Synchronization
 import Tcpcrypt
+import TestSupport
 import Testing
 
 /// Agreement with the second implementation, Scripts/verify-vectors.py.
@@ -171,23 +172,16 @@ extension GoldenSession {
 }
 
 /// Remembers what was derived: keys have no other way out.
-private final class DerivedKeys: CryptoProvider {
+private final class DerivedKeys: ForwardingProvider {
+    let base: any CryptoProvider = provider
     private let outputs = Mutex<Set<[UInt8]>>([])
 
     func contains(_ hexadecimal: String) -> Bool { outputs.withLock { $0.contains(hexadecimal.hex) } }
 
     func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
-        let output = provider.expand(key, info: info, count: count)
+        let output = base.expand(key, info: info, count: count)
         let bytes = output.array
         outputs.withLock { _ = $0.insert(bytes) }
         return output
     }
-
-    func sha256(_ data: Span<UInt8>) -> [UInt8] { provider.sha256(data) }
-
-    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { provider.extract(salt: salt, material) }
-
-    func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey { provider.aead(algorithm, key: key) }
-
-    func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair { provider.keyPair(tep, random) }
 }

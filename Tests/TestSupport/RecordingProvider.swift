@@ -51,8 +51,8 @@ extension Span<UInt8> {
 }
 
 /// A provider that tells a recorder of every frame it seals.
-public final class RecordingProvider: CryptoProvider {
-    private let base: any CryptoProvider
+public final class RecordingProvider: ForwardingProvider {
+    public let base: any CryptoProvider
     private let recorder: NonceRecorder
 
     public init(_ base: any CryptoProvider, recorder: NonceRecorder) {
@@ -60,49 +60,10 @@ public final class RecordingProvider: CryptoProvider {
         self.recorder = recorder
     }
 
-    public func sha256(_ data: Span<UInt8>) -> [UInt8] { base.sha256(data) }
-
-    public func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret {
-        base.extract(salt: salt, material)
-    }
-
-    public func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
-        base.expand(key, info: info, count: count)
-    }
-
     public func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey {
-        let bytes = key.withBytes { span in (0..<span.count).map { span[$0] } }
-        return RecordingKey(base.aead(algorithm, key: key), bytes: bytes, recorder: recorder)
-    }
-
-    public func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair {
-        base.keyPair(tep, random)
-    }
-}
-
-private final class RecordingKey: AEADKey {
-    private let base: any AEADKey
-    private let bytes: [UInt8]
-    private let recorder: NonceRecorder
-
-    init(_ base: any AEADKey, bytes: [UInt8], recorder: NonceRecorder) {
-        self.base = base
-        self.bytes = bytes
-        self.recorder = recorder
-    }
-
-    func seal(
-        nonce: Span<UInt8>, aad: Span<UInt8>, head: Span<UInt8>, plaintext: Span<UInt8>,
-        into output: inout MutableSpan<UInt8>
-    ) -> Bool {
-        recorder.record(key: bytes, nonce: nonce, [aad.fingerprint, head.fingerprint, plaintext.fingerprint])
-        return base.seal(nonce: nonce, aad: aad, head: head, plaintext: plaintext, into: &output)
-    }
-
-    func open(
-        nonce: Span<UInt8>, aad: Span<UInt8>, ciphertext: Span<UInt8>, head: inout MutableSpan<UInt8>,
-        into output: inout MutableSpan<UInt8>
-    ) -> Bool {
-        base.open(nonce: nonce, aad: aad, ciphertext: ciphertext, head: &head, into: &output)
+        let bytes = key.copy
+        return WatchedKey(base.aead(algorithm, key: key)) { [recorder] nonce, aad, head, plaintext in
+            recorder.record(key: bytes, nonce: nonce, [aad.fingerprint, head.fingerprint, plaintext.fingerprint])
+        }
     }
 }

@@ -69,6 +69,8 @@ final class DowngradeTally: Sendable {
         #expect(sum.connections.encrypted > 2 * sum.walks)
         #expect(sum.connections.plain > sum.walks / 10)
         #expect(sum.joinedAfterwards > sum.walks / 2)
+        // Those of joins and of resumed connections.
+        #expect(sum.secrets > sum.joins.accepted + sum.walks)
         if Self.printsAll {
             for key in Self.wanted { print("  \(key): \(sum.made[key, default: 0])") }
         }

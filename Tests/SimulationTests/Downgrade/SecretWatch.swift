@@ -1,12 +1,13 @@
 import Synchronization
 import Tcpcrypt
+import TestSupport
 
 /// A provider that sees to it that no secret protects two connections: of all keys derived from one, with whatever nonces, at either host, data
 /// crosses under those of one session nonce only.
 ///
 /// What counts is that data authenticates, and of a join that it is sealed: the acceptor of a resumed connection may speak before its
 /// opener has proved anything, to whoever copied a SYN and cannot read it, under keys that are for that attempt alone.
-final class SecretWatch: CryptoProvider {
+final class SecretWatch: ForwardingProvider {
     private struct Origin {
         let parent: [UInt8]
         let constant: UInt8
@@ -22,7 +23,7 @@ final class SecretWatch: CryptoProvider {
         var violations: [String] = []
     }
 
-    private let base: any CryptoProvider
+    let base: any CryptoProvider
     private let state = Mutex(State())
     /// Of AES-128-GCM, the only algorithm in these runs.
     private static let keyLength = 16
@@ -37,10 +38,6 @@ final class SecretWatch: CryptoProvider {
     var violations: [String] { state.withLock { $0.violations } }
     /// Secrets that have protected data.
     var count: Int { state.withLock { $0.uses.count } }
-
-    func sha256(_ data: Span<UInt8>) -> [UInt8] { base.sha256(data) }
-
-    func extract(salt: Span<UInt8>, _ material: Span<UInt8>) -> Secret { base.extract(salt: salt, material) }
 
     func expand(_ key: Secret, info: Span<UInt8>, count: Int) -> Secret {
         let derived = base.expand(key, info: info, count: count)
@@ -59,12 +56,15 @@ final class SecretWatch: CryptoProvider {
     }
 
     func aead(_ algorithm: AEADAlgorithm, key: Secret) -> any AEADKey {
-        WatchedKey(base.aead(algorithm, key: key), bytes: key.copy, watch: self)
+        let bytes = key.copy
+        return WatchedKey(base.aead(algorithm, key: key)) { [self] _, _, _, plaintext in
+            if !plaintext.isEmpty { noteData(under: bytes, isSealed: true) }
+        } onOpen: { [self] plaintextCount in
+            if plaintextCount > 0 { noteData(under: bytes, isSealed: false) }
+        }
     }
 
-    func keyPair(_ tep: TEP, _ random: any RandomSource) -> any EphemeralKeyPair { base.keyPair(tep, random) }
-
-    fileprivate func noteData(under key: [UInt8], isSealed: Bool) {
+    private func noteData(under key: [UInt8], isSealed: Bool) {
         state.withLock { state in
             guard var master = state.origins[key]?.parent, var origin = state.origins[master] else { return }
             // Later generations of one connection lead back to its first master key.
@@ -78,40 +78,5 @@ final class SecretWatch: CryptoProvider {
                 state.uses[origin.parent] = master
             }
         }
-    }
-}
-
-extension Secret {
-    fileprivate var copy: [UInt8] { withBytes { bytes in bytes.indices.map { bytes[$0] } } }
-}
-
-private final class WatchedKey: AEADKey {
-    private let base: any AEADKey
-    private let bytes: [UInt8]
-    private let watch: SecretWatch
-
-    init(_ base: any AEADKey, bytes: [UInt8], watch: SecretWatch) {
-        self.base = base
-        self.bytes = bytes
-        self.watch = watch
-    }
-
-    func seal(
-        nonce: Span<UInt8>, aad: Span<UInt8>, head: Span<UInt8>, plaintext: Span<UInt8>,
-        into output: inout MutableSpan<UInt8>
-    ) -> Bool {
-        if !plaintext.isEmpty { watch.noteData(under: bytes, isSealed: true) }
-        return base.seal(nonce: nonce, aad: aad, head: head, plaintext: plaintext, into: &output)
-    }
-
-    func open(
-        nonce: Span<UInt8>, aad: Span<UInt8>, ciphertext: Span<UInt8>, head: inout MutableSpan<UInt8>,
-        into output: inout MutableSpan<UInt8>
-    ) -> Bool {
-        let isGenuine = base.open(nonce: nonce, aad: aad, ciphertext: ciphertext, head: &head, into: &output)
-        if isGenuine, ciphertext.count > head.count + AEADAlgorithm.aes128GCM.tagLength {
-            watch.noteData(under: bytes, isSealed: false)
-        }
-        return isGenuine
     }
 }
