@@ -1,5 +1,6 @@
 import FlowEngine
 import NetfilterQueue
+import SystemPackage
 
 /// The queues, the raw sockets and sock_diag of the real kernel. Used by one thread.
 struct LiveKernel: PacketKernel, ~Copyable {
@@ -91,7 +92,13 @@ struct LiveKernel: PacketKernel, ~Copyable {
 
     mutating func injectLocally(_ packet: Span<UInt8>) {
         flush()
-        do { try injector.sendLocally(packet) } catch { note(error) }
+        do {
+            try injector.sendLocally(packet)
+        } catch  where error.errno == .notPermitted {
+            // The host has lost the address, and with it the connection.
+        } catch {
+            note(error)
+        }
     }
 
     mutating func destroySocket(_ tuple: FlowTuple) {

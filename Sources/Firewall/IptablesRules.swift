@@ -112,6 +112,8 @@ public struct IptablesRules: Sendable {
         return rules(
             IptablesRules.outbound,
             [
+                // Plaintext for an address that the host has lost meanwhile.
+                "-m owner --gid-owner \(configuration.localInjectorGID) -j DROP",
                 clearBits,
                 "\(injected) \(mark(configuration.allBits))",
                 "\(injected) -j RETURN",

@@ -4,32 +4,47 @@ import SystemPackage
 
 /// Sends whole IP packets with the route, mark and device of the flow they belong to.
 ///
-/// The sockets are opened under a group id of their own, so that `-m owner --gid-owner` recognises what they send
-/// (xt_owner compares the file's fsgid at the time it was opened).
+/// The sockets are opened under group ids of their own, so that `-m owner --gid-owner` recognises what they send
+/// (xt_owner compares the file's fsgid at the time it was opened): one for the network, the next one for the local stack, by which the rules
+/// see that the latter never leaves the host.
 public struct PacketInjector: ~Copyable, Sendable {
-    private let ipv4: Descriptor
-    /// Absent where the kernel has no IPv6.
-    private let ipv6: Descriptor?
+    private struct Sockets: ~Copyable, Sendable {
+        let ipv4: Descriptor
+        /// Absent where the kernel has no IPv6.
+        let ipv6: Descriptor?
 
-    public init(groupID: UInt32) throws(SystemCallError) {
-        // Of this thread only, as setegid would not be; the call cannot fail, only be ineffective.
-        let previous = UInt32(bitPattern: setfsgid(gid_t(groupID)))
-        defer { setfsgid(gid_t(previous)) }
-        guard UInt32(bitPattern: setfsgid(gid_t(groupID))) == groupID else {
-            throw SystemCallError("setfsgid", .notPermitted)
+        init(groupID: UInt32) throws(SystemCallError) {
+            // Of this thread only, as setegid would not be; the call cannot fail, only be ineffective.
+            let previous = UInt32(bitPattern: setfsgid(gid_t(groupID)))
+            defer { setfsgid(gid_t(previous)) }
+            guard UInt32(bitPattern: setfsgid(gid_t(groupID))) == groupID else {
+                throw SystemCallError("setfsgid", .notPermitted)
+            }
+            ipv4 = try PacketInjector.open(
+                AF_INET, Int32(IPPROTO_IP), SocketOption.ipHeaderIncluded, SocketOption.ipMTUDiscovery)
+            ipv6 = try? PacketInjector.open(
+                AF_INET6, Int32(IPPROTO_IPV6), SocketOption.ipv6HeaderIncluded, SocketOption.ipv6MTUDiscovery)
         }
-        ipv4 = try Self.open(
-            AF_INET, Int32(IPPROTO_IP), SocketOption.ipHeaderIncluded, SocketOption.ipMTUDiscovery)
-        ipv6 = try? Self.open(
-            AF_INET6, Int32(IPPROTO_IPV6), SocketOption.ipv6HeaderIncluded, SocketOption.ipv6MTUDiscovery)
+
+        /// Negative where the kernel has no IPv6.
+        func descriptor(isIPv6: Bool) -> Int32 {
+            guard isIPv6 else { return ipv4.rawValue }
+            return switch ipv6 {
+            case .some(let descriptor): descriptor.rawValue
+            case .none: -1
+            }
+        }
     }
 
-    /// Negative where the kernel has no IPv6.
-    private var ipv6Descriptor: Int32 {
-        switch ipv6 {
-        case .some(let descriptor): descriptor.rawValue
-        case .none: -1
-        }
+    private let network: Sockets
+    private let local: Sockets
+
+    /// - Parameter groupID: that of what goes to the network; the next one is that of what goes to the local stack.
+    public init(groupID: UInt32) throws(SystemCallError) {
+        let network = try Sockets(groupID: groupID)
+        let local = try Sockets(groupID: groupID + 1)
+        self.network = network
+        self.local = local
     }
 
     private static func open(
@@ -54,30 +69,32 @@ extension PacketInjector {
     ///   - interface: index of the device to leave by; 0 lets the route decide. A link-local destination needs it.
     /// - Throws: EMSGSIZE when too long, EPERM when a rule dropped it, EINVAL when it is no IP packet.
     public func send(_ packet: Span<UInt8>, mark: UInt32, interface: UInt32) throws(SystemCallError) {
-        try send(packet, mark: mark, interface: interface, fromItsSource: interface != 0)
+        try Self.send(network, packet, mark: mark, interface: interface, fromItsSource: interface != 0)
     }
 
     /// - Parameter fromItsSource: the route is chosen by the packet's source address too, which must be one of this host.
     ///   The kernel does not look for it in the header: a rule `from ADDRESS` would not match, and the device have no gateway.
-    private func send(
-        _ packet: Span<UInt8>, mark: UInt32, interface: UInt32, fromItsSource: Bool
+    private static func send(
+        _ sockets: borrowing Sockets, _ packet: Span<UInt8>, mark: UInt32, interface: UInt32, fromItsSource: Bool
     ) throws(SystemCallError) {
         guard let target = Target(packet) else { throw SystemCallError("inject", .invalidArgument) }
-        if target.isIPv6, ipv6Descriptor < 0 { throw SystemCallError("inject", .addressFamilyNotSupported) }
-        let control = Self.control(
+        let descriptor = sockets.descriptor(isIPv6: target.isIPv6)
+        if descriptor < 0 { throw SystemCallError("inject", .addressFamilyNotSupported) }
+        let control = control(
             isIPv6: target.isIPv6, mark: mark, interface: interface, source: fromItsSource ? target.source : nil)
         let address = target.socketAddress(interface: interface)
-        let descriptor = target.isIPv6 ? ipv6Descriptor : ipv4.rawValue
-        guard Self.send(descriptor, packet, address, control) >= 0 else { throw SystemCallError("inject") }
+        guard send(descriptor, packet, address, control) >= 0 else { throw SystemCallError("inject") }
     }
 
     /// Hands `packet`, addressed to this host, to the local stack by way of the loopback device.
     ///
     /// TCP sees the device that owns the destination address as its input device, so device-bound sockets match.
     /// - Parameter interface: needed for link-local addresses only.
+    /// - Throws: EPERM where it would have left the host, whose address it was (the rules); and as ``send(_:mark:interface:)``.
     public func sendLocally(_ packet: Span<UInt8>, interface: UInt32 = 0) throws(SystemCallError) {
-        try send(
-            packet, mark: 0, interface: Target(packet)?.isLinkLocal == true ? interface : 0, fromItsSource: false)
+        try Self.send(
+            local, packet, mark: 0, interface: Target(packet)?.isLinkLocal == true ? interface : 0, fromItsSource: false
+        )
     }
 
     /// Where a packet goes, read from its header.

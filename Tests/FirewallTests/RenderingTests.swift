@@ -48,6 +48,7 @@ import Testing
             -A TCPCRYPT-IN-ICMP -m connmark --mark 0x20000000/0x20000000 -j RETURN
             -A TCPCRYPT-IN-ICMP -m connmark --mark 0x40000000/0x40000000 -m bpf --bytecode "<errors>" MAIN --queue-bypass
             -A TCPCRYPT-IN-ICMP -m bpf --bytecode "<errors>" STRANGERS --queue-bypass
+            -A TCPCRYPT-OUT -m owner --gid-owner 31857 -j DROP
             -A TCPCRYPT-OUT -m mark ! --mark 0x0/0x70000000 -j MARK --set-xmark 0x0/0x70000000
             -A TCPCRYPT-OUT -m owner --gid-owner 31856 -j MARK --set-xmark 0x70000000/0x70000000
             -A TCPCRYPT-OUT -m owner --gid-owner 31856 -j RETURN

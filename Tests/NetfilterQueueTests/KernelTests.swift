@@ -1,5 +1,6 @@
 import Glibc
 import PacketWire
+import SystemPackage
 import Testing
 
 @testable import NetfilterQueue
@@ -43,6 +44,32 @@ import Testing
             #expect(last == 0x77)
             try into.drop(arrived.number)
             try into.flush()
+        }
+    }
+
+    /// What is meant for the local stack has a group of its own: rules keep it from leaving, should the address have gone.
+    @Test(arguments: [false, true]) func whatIsForTheLocalStackStaysHere(isIPv6: Bool) async throws {
+        try await ScratchNamespace.run {
+            let (tool, via) =
+                isIPv6
+                ? ("ip6tables", "-6 route add default via fe80::1") : ("iptables", "route add default via 192.0.2.9")
+            let match = "-p tcp --dport 9 -m owner --gid-owner 31857"
+            try ScratchNamespace.shell(
+                """
+                ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up
+                ip address add 192.0.2.1/24 dev v0 && ip \(via) dev v0
+                \(tool) -A OUTPUT ! -o lo \(match) -j DROP && \(tool) -A OUTPUT -o lo \(match) -j NFQUEUE --queue-num 7
+                """)
+            var queue = try QueueSocket(queue: 7, overload: .drop)
+            var buffer = PacketBuffer()
+            let injector = try PacketInjector(groupID: 31_856)
+            var packet = Self.segment(isIPv6: isIPv6)
+            try injector.sendLocally(packet.span)
+            #expect(Self.receive(&queue, &buffer))
+            // The last byte of the destination.
+            packet[isIPv6 ? 39 : 19] = 7
+            packet[isIPv6 ? 24 : 16] = isIPv6 ? 0x20 : 198
+            #expect(throws: SystemCallError("inject", .notPermitted)) { try injector.sendLocally(packet.span) }
         }
     }
 
