@@ -239,8 +239,8 @@ public final class Daemon: Sendable {
                 main: try QueueSocket(queue: queues.main, overload: .drop),
                 strangers: try QueueSocket(queue: queues.strangers, overload: .drop, maximumLength: 8_192),
                 syn: try QueueSocket(queue: queues.syn, overload: .accept),
-                injector: try PacketInjector(groupID: configuration.injectGroup), sockets: try SocketDiagnostics(),
-                events: events)
+                injector: try PacketInjector(groupID: configuration.injectGroup), addresses: try OwnAddresses(),
+                sockets: try SocketDiagnostics(), events: events)
             let executor = ActionExecutor(
                 kernel: kernel, journal: journal, events: events, marks: configuration.marks)
             var engine = makeEngine(worker)

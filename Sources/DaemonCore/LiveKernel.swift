@@ -1,5 +1,6 @@
 import FlowEngine
 import NetfilterQueue
+import PacketWire
 import SystemPackage
 
 /// The queues, the raw sockets and sock_diag of the real kernel. Used by one thread.
@@ -14,6 +15,7 @@ struct LiveKernel: PacketKernel, ~Copyable {
     private(set) var failures: UInt64 = 0
 
     private let injector: PacketInjector
+    private var addresses: OwnAddresses
     private let sockets: SocketDiagnostics
     let events: EventLog
     /// Sockets that were not found by address alone: perhaps bound to a device.
@@ -23,13 +25,14 @@ struct LiveKernel: PacketKernel, ~Copyable {
 
     init(
         main: consuming QueueSocket, strangers: consuming QueueSocket, syn: consuming QueueSocket,
-        injector: consuming PacketInjector,
+        injector: consuming PacketInjector, addresses: consuming OwnAddresses,
         sockets: consuming SocketDiagnostics, events: EventLog
     ) {
         self.main = main
         self.strangers = strangers
         self.syn = syn
         self.injector = injector
+        self.addresses = addresses
         self.sockets = sockets
         self.events = events
     }
@@ -85,8 +88,16 @@ struct LiveKernel: PacketKernel, ~Copyable {
     }
 
     /// Verdicts before it leave first, so that packets of a flow keep their order.
+    ///
+    /// From an address that the host has lost nothing leaves, as the kernel sends nothing: a peer that still heard of a subflow
+    /// would take it for alive, and MPTCP would wait for it (measured: for seconds after each change of networks).
     mutating func inject(_ packet: Span<UInt8>, mark: UInt32, interface: UInt32) {
         flush()
+        if let source = IPAddress.pair(in: packet)?.source,
+            addresses.isLost(source, now: MonotonicClock.nanoseconds())
+        {
+            return
+        }
         do { try injector.send(packet, mark: mark, interface: interface) } catch { note(error) }
     }
 

@@ -225,6 +225,33 @@ import Testing
         }
     }
 
+    /// An address that goes is lost, until it comes back; one that never was there, as transparent proxies have, is not.
+    @Test(arguments: [false, true]) func knowsWhichAddressesAreLost(isIPv6: Bool) async throws {
+        try await ScratchNamespace.run {
+            let (text, prefix) = isIPv6 ? ("2001:db8::1", 64) : ("192.0.2.1", 24)
+            let change = { (verb: String) in
+                let flag = isIPv6 && verb == "add" ? "nodad" : ""
+                try ScratchNamespace.shell("ip address \(verb) \(text)/\(prefix) dev v0 \(flag)")
+            }
+            try ScratchNamespace.shell(
+                "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up")
+            try change("add")
+            let own = try #require(IPAddress(text))
+            let foreign = try #require(IPAddress(isIPv6 ? "2001:db8::2" : "192.0.2.2"))
+            var addresses = try OwnAddresses()
+            let isLost = { (addresses: inout OwnAddresses, address: IPAddress, time: Int64) in
+                addresses.isLost(address, now: time)
+            }
+            #expect(!isLost(&addresses, own, 0) && !isLost(&addresses, foreign, 0))
+            try change("delete")
+            #expect(!isLost(&addresses, own, OwnAddresses.lifetime - 1))
+            #expect(isLost(&addresses, own, OwnAddresses.lifetime))
+            #expect(!isLost(&addresses, foreign, OwnAddresses.lifetime))
+            try change("add")
+            #expect(!isLost(&addresses, own, OwnAddresses.lifetime))
+        }
+    }
+
     private static func receive(_ queue: inout QueueSocket, _ buffer: inout PacketBuffer) -> Bool {
         for _ in 0..<200 {
             _ = try? queue.receive(into: &buffer)
