@@ -4,8 +4,10 @@ import ctypes
 import errno
 import json
 import os
+import re
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from peer import Peer
 from tcp import Failure, Host, Tcp
 
 CLONE_NEWNET = 0x40000000
+SOL_MPTCP, MPTCP_INFO, INFO_FALLBACK = 284, 1, 1
 libc = ctypes.CDLL(None, use_errno=True)
 CASES = []
 SLOW = ("init_cut_off", "keep_alive", "keep_alive_unanswered", "truncated", "truncated_frame", "spoilt", "small_buffer", "same_options", "doubted",
@@ -87,6 +90,20 @@ class Application:
         """Ends this direction, once all is sent."""
         self.shutting = True
         self.poll()
+
+    def speaks_mptcp(self):
+        """Whether the kernel has not fallen back to TCP. Of a connection that has, it tells nothing of MPTCP."""
+        try:
+            return not struct.unpack_from("I", self.sock.getsockopt(SOL_MPTCP, MPTCP_INFO, 64), 8)[0] & INFO_FALLBACK
+        except OSError:
+            return False
+
+    def is_established(self):
+        """Whether MPTCP is fully established, of the connection's one subflow."""
+        with Lab.shared.inside():
+            said = subprocess.run(["ss", "-Htin", "sport", "=", f":{self.sock.getsockname()[1]}"], capture_output=True, check=True, text=True).stdout
+        flags = re.search(r"tcp-ulp-mptcp flags:(\w+)", said)
+        return flags is not None and "e" in flags[1]
 
     def outcome(self):
         return errno.errorcode[self.error] if self.error else "end of file" if self.eof else "open"
@@ -270,8 +287,16 @@ class Inside:
 class Shared:
     def __init__(self, tun, namespace, addresses, control):
         self.tun, self.address, self.command = tun, dict(zip((4, 6), addresses)), control
+        # Held by a case that compares the kernel's counters, which all cases have in common.
+        self.counting = threading.Lock()
         self.other = os.open(f"/var/run/netns/{namespace}", os.O_RDONLY)
         self.own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+    def fallbacks(self):
+        """The daemon's kernel's counters of connections that fell back to TCP after the SYNs."""
+        with self.inside(), open("/proc/thread-self/net/netstat") as table:
+            names, values = [line.split()[1:] for line in table if line.startswith("MPTcpExt:")]
+        return {name: int(value) for name, value in zip(names, values) if "Fallback" in name and name != "MPCapableFallbackSYNACK"}
 
     def inside(self):
         return Inside(self.own, self.other)

@@ -66,11 +66,18 @@ class Connection:
 
 
 class MptcpPeer(Peer):
+    # A departure: no MP_CAPABLE on the third ACK, as a path may take it away.
+    forgets = False
+
     def __init__(self, tcp, active, plan=None, connection=None, **more):
         self.connection, self.is_capable = connection or Connection(), active
         # How many bytes of this subflow have a mapping, and what the other end has acknowledged on it.
         self.mapped, self.acknowledged = 0, 0
         self.signals, self.headers = [], []
+        # Departures: no frames that only acknowledge; acknowledgements in headers, which count for nothing.
+        self.silent = self.in_headers = False
+        # Whether an end has said that it is TCP from here on, and how often the other one did.
+        self.fallen_back, self.fallbacks_heard = False, 0
         super().__init__(tcp, active, plan, **more)
 
     @property
@@ -99,9 +106,9 @@ class MptcpPeer(Peer):
         if flags & SYN:
             return head if not flags & ACK else option(CAPABLE, 1, b"\x01" + self.key)
         if self.active and self.channel is None and self.their_key:
-            return option(CAPABLE, 1, b"\x01" + self.key + self.their_key)
+            return b"" if self.forgets else option(CAPABLE, 1, b"\x01" + self.key + self.their_key)
         # What is in headers counts where it is not in frames.
-        return b"" if self.protects() or not self.their_key else dss(self.data_ack())
+        return dss(self.data_ack()) if self.their_key and (self.in_headers or not self.protects()) else b""
 
     def segment(self, segment):
         found = segment.raw_options(KIND)
@@ -148,6 +155,11 @@ class MptcpPeer(Peer):
     def say(self, *signals):
         self.tcp.write(self.channel.frame(signals=b"".join(signals)))
 
+    def fall_back(self):
+        """Says that this end is TCP from here on: a mapping of length 0 and nothing else (Sending)."""
+        self.fallen_back = True
+        self.say(dss(None, self.end_of_data(), 1 + self.mapped, 0))
+
     def finish_data(self):
         self.connection.sends_fin = True
         self.say(dss(self.data_ack(), self.end_of_data(), 0, 1, fin=True))
@@ -160,7 +172,7 @@ class MptcpPeer(Peer):
             self.signals.append(frame.signals)
             self.hear(frame)
         now = len(self.connection.received) + self.connection.data_fin
-        if now > self.connection.told and not self.tcp.fin and not self.channel.ended:
+        if now > self.connection.told and not (self.silent or self.fallen_back or self.tcp.fin or self.channel.ended):
             self.connection.told = now
             self.say(dss(self.data_ack()))
 
@@ -178,11 +190,13 @@ class MptcpPeer(Peer):
                 ack, width, mapping, fin = read_dss(raw)
                 if ack is not None:
                     self.hear_ack(ack, width)
-                if mapping is not None and mapping[1] > 0:
+                if mapping is not None and mapping[2] == 0:
+                    self.hear_fallback(frame, ack, fin)
+                elif mapping is not None and mapping[1] > 0:
                     mappings.append(mapping)
                 if fin:
                     self.hear_fin(frame, mapping)
-        if frame.data and len(mappings) != 1:
+        if frame.data and len(mappings) != 1 and not self.fallen_back:
             self.wrong(f"data with {len(mappings)} mappings (ProtectedSignalling, Sending)")
         end = frame.offset + 20 + len(frame.data) + sum(map(len, frame.signals))
         if frame.data and any(start < end and frame.offset < stop for start, stop in self.headers):
@@ -192,6 +206,11 @@ class MptcpPeer(Peer):
             if not subflow - 1 <= frame.at <= frame.at + len(frame.data) <= subflow - 1 + length:
                 self.wrong(f"bytes {frame.at} to {frame.at + len(frame.data)} with the mapping {begin}, {subflow}, {length}")
             self.connection.store(begin + frame.at - (subflow - 1), frame.data)
+
+    def hear_fallback(self, frame, ack, fin):
+        self.fallen_back, self.fallbacks_heard = True, self.fallbacks_heard + 1
+        if frame.data or len(frame.signals) != 1 or ack is not None or fin:
+            self.wrong(f"a mapping of length 0 with something else: {frame.signals}, {len(frame.data)} bytes (ProtectedSignalling, Sending)")
 
     def hear_ack(self, ack, width):
         acknowledged = (ack - self.initial(self.key) - 1) % (2 ** (8 * width))

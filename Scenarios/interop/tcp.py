@@ -86,15 +86,17 @@ class Host:
 class Tcp:
     """One connection. Made by `Tcp(...).connect()` or by a listener; `layer` (may be None) hears of segments and data."""
 
-    def __init__(self, host, remote, remote_port, port=None, mss=None, scale=7, timestamps=False, window=1 << 18, iss=None, bare=False):
+    def __init__(self, host, remote, remote_port, port=None, mss=None, scale=7, timestamps=False, window=1 << 18, iss=None, bare=False, sack=0):
         self.remote_address = remote
         self.host, self.remote, self.remote_port, self.port_here = host, packed(remote), remote_port, port or host.port()
         self.local = packed(host.addresses[len(self.remote)])
         self.mss, self.scale, self.timestamps, self.window = mss or 1500 - 20 - (20 if len(self.local) == 4 else 40), scale, timestamps, window
         # Without any option but ENO, and so with segments of 536 bytes towards us.
         self.bare = bare
+        # How many blocks of what waits behind gaps a segment may name (RFC 2018).
+        self.sack = sack
         # Payload of a segment: there is room for timestamps and for ENO options.
-        self.size = self.mss - 24
+        self.size = self.mss - 40 if sack else self.mss - 24
         self.iss = random.getrandbits(32) if iss is None else iss
         self.irs = None
         self.state, self.layer, self.reset, self.ended = "closed", None, False, False
@@ -129,7 +131,7 @@ class Tcp:
     def syn_options(self):
         if self.bare:
             return b""
-        options = b"\x02\x04" + struct.pack("!H", self.mss)
+        options = b"\x02\x04" + struct.pack("!H", self.mss) + (b"\x04\x02" if self.sack else b"")
         # Offered by an active opener, answered where it was offered.
         if self.scale is not None and (self.irs is None or self.peer_scale is not None):
             options += b"\x03\x03" + bytes([self.scale])
@@ -172,6 +174,8 @@ class Tcp:
             self.peer_scale = scale[0][2] if scale else None
             if not segment.raw_options(8):
                 self.timestamps = False
+            if not segment.raw_options(4):
+                self.sack = 0
         if segment.has(ACK) and segment.ack != (self.iss + 1) & 0xFFFFFFFF:
             return
         if self.state in ("syn-sent", "syn-received") and segment.has(ACK):
@@ -227,6 +231,17 @@ class Tcp:
         for start in sorted(self.waiting):
             if start <= len(self.rx):
                 self.rx += self.waiting.pop(start)[len(self.rx) - start:]
+
+    def blocks(self):
+        """What waits behind gaps, as pairs of sequence numbers."""
+        found = []
+        for start in sorted(self.waiting):
+            end = start + len(self.waiting[start])
+            if found and start <= found[-1][1]:
+                found[-1][1] = max(end, found[-1][1])
+            else:
+                found.append([start, end])
+        return [tuple((self.irs + 1 + at) & 0xFFFFFFFF for at in block) for block in found]
 
     # MARK: sending
 
@@ -291,6 +306,8 @@ class Tcp:
             if self.timestamps:
                 options += b"\x08\x0a" + struct.pack("!II", int(time.monotonic() * 1000) & 0xFFFFFFFF, self.echo)
             options += self.layer.options(flags) if self.layer is not None else b""
+            if not flags & SYN and (blocks := self.blocks()[:self.sack]):
+                options += bytes([5, 2 + 8 * len(blocks)]) + b"".join(struct.pack("!II", *block) for block in blocks)
         self.most = max(self.most, offset + len(payload) + bool(flags & FIN))
         if flags & ACK:
             self.ack_due = False
