@@ -101,7 +101,8 @@ class Application:
     def is_established(self):
         """Whether MPTCP is fully established, of the connection's one subflow."""
         with Lab.shared.inside():
-            said = subprocess.run(["ss", "-Htin", "sport", "=", f":{self.sock.getsockname()[1]}"], capture_output=True, check=True, text=True).stdout
+            ports = f"sport = :{self.sock.getsockname()[1]} and dport = :{self.sock.getpeername()[1]}"
+            said = subprocess.run(["ss", "-Htin", ports], capture_output=True, check=True, text=True).stdout
         flags = re.search(r"tcp-ulp-mptcp flags:(\w+)", said)
         return flags is not None and "e" in flags[1]
 

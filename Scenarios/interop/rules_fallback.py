@@ -23,7 +23,7 @@ def counted(lab, **wanted):
 
 
 def unheard(lab, **more):
-    """The daemon's kernel has opened and sent data, and no frame has said anything of MPTCP."""
+    """The daemon's kernel has opened, and no frame has said anything of MPTCP."""
     peer, application = lab.passive(kind=mptcp.MptcpPeer, protocol=MPTCP, teps=(PROTECTED,), **more)
     channel = lab.encrypted(peer)
     peer.silent = True
@@ -77,11 +77,12 @@ for where, in_headers in (("with a DSS in the header", True), ("without a DSS", 
          f"{ARTICLE}, Receiving", in_headers=in_headers)(acknowledged_in_header)
 
 
-def falls_back(lab, says):
+def falls_back(lab, says, has_sent):
     with counted(lab, MPCapableDataFallback=1):
         peer, application, channel = unheard(lab)
-        application.send(b"first")
-        lab.until(lambda: channel.received == b"first", "the first data arrives")
+        if has_sent:
+            application.send(b"first")
+            lab.until(lambda: channel.received == b"first", "the first data arrives")
         pause(lab, 0.3)
         neither(application)
         if says:
@@ -96,8 +97,9 @@ def falls_back(lab, says):
 
 
 for how, says in (("says so", True), ("sends data without mapping", False)):
-    case(f"MPTCP: a kernel that opened falls back to TCP when the peer, in frames, {how}; data both ways, encrypted", f"{ARTICLE}, Receiving",
-         says=says)(falls_back)
+    for when, has_sent in ((", after its first data", True), (", before any data of its own", False)):
+        case(f"MPTCP: a kernel that opened falls back to TCP when the peer, in frames, {how}{when}; data both ways, encrypted",
+             f"{ARTICLE}, Receiving", says=says, has_sent=has_sent)(falls_back)
 
 
 class Forgetful(mptcp.MptcpPeer):
