@@ -7,34 +7,39 @@ extension Flow {
     ///
     /// - Parameter k: the place of its data in K.
     func take(_ frame: OpenedFrame, k: Range<Int>) {
-        var mapping = TCPOptions()
         guard mptcp != nil else {
-            frame.signals.forEach(of: TCPOptionKind.mptcp) { option in
-                if option.isResetSignal { signalling.arrived.append(TCPOptions(parsing: option)) }
+            return frame.signals.forEach(of: TCPOptionKind.mptcp) { option in
+                if option.isResetSignal { signalling.keepForKernel(TCPOptions(parsing: option)) }
             }
-            return
         }
+        var mapping = TCPOptions()
         frame.signals.forEach(of: TCPOptionKind.mptcp) { option in
             switch MPTCPOption(option, isSYN: false) {
             case .dss:
-                guard let dss = DSSOption(option) else { return }
-                if dss.isInfinite, !signalling.hasHeardDSS {
-                    signalling.hasHeardFallback = true
-                    return
-                }
-                signalling.hasHeardDSS = true
-                if let ack = dss.acknowledgment { note(ack) }
-                guard dss.hasMapping else { return }
-                var signal = TCPOptions()
-                signal.appendDSS(acknowledging: nil, mappedAs: option)
-                if k.isEmpty { signalling.arrived.append(signal) } else { mapping = signal }
+                guard let signal = take(DSSOption(option), option) else { return }
+                if k.isEmpty { signalling.keepForKernel(signal) } else { mapping = signal }
             case .capableACK:
                 if !k.isEmpty { mapping.append(option) }
             default:
-                signalling.arrived.append(TCPOptions(parsing: option))
+                signalling.keepForKernel(TCPOptions(parsing: option))
             }
         }
         if !k.isEmpty { receive.append(mapping: mapping, of: k) }
+    }
+
+    /// - Returns: what it says of the peer's data, without its acknowledgement; nil where it says nothing of that.
+    private func take(_ dss: DSSOption?, _ option: Span<UInt8>) -> TCPOptions? {
+        guard let dss else { return nil }
+        guard !dss.isInfinite || signalling.hasHeardDSS else {
+            signalling.hasHeardFallback = true
+            return nil
+        }
+        signalling.hasHeardDSS = true
+        if let ack = dss.acknowledgment { note(ack) }
+        guard dss.hasMapping else { return nil }
+        var signal = TCPOptions()
+        signal.appendDSS(acknowledging: nil, mappedAs: option)
+        return signal
     }
 
     private func note(_ ack: DSSOption.Acknowledgment) {
@@ -106,9 +111,11 @@ extension Flow {
     /// Hands the kernel what frames brought besides data, each in a segment of its own.
     func handSignals(_ now: Instant, _ output: inout Output) {
         guard !signalling.arrived.isEmpty, phase == .encrypted, !awaitsProof, !isReset else { return }
-        let arrived = signalling.arrived
-        signalling.arrived = []
-        if arrived.contains(where: { $0.span.isResetSignal }) {
+        let endsAll = signalling.arrived.contains { $0.span.isResetSignal }
+        // A kernel that has heard nothing yet would fall back at a segment without DSS: they wait for one.
+        guard kernelEstablished || endsAll else { return }
+        let arrived = signalling.takeArrived()
+        if endsAll {
             // MP_TCPRST comes last: a reset without the others would be obeyed before they are read.
             var options = TCPOptions()
             if mptcp != nil { for signal in arrived where signal.span.isResetSignal { options.append(signal.span) } }

@@ -19,7 +19,19 @@ struct Signalling: Sendable {
     /// How far a frame on any subflow has acknowledged the local kernel's data, as far as this flow knows.
     var authenticAck: UInt64?
     /// MPTCP options that frames brought for the local kernel, to be handed to it in segments without data.
-    var arrived: [TCPOptions] = []
+    private(set) var arrived: [TCPOptions] = []
+
+    mutating func takeArrived() -> [TCPOptions] {
+        defer { arrived = [] }
+        return arrived
+    }
+
+    /// A peer that says more before its kernel's first DSS, for which the others wait, is not heard.
+    mutating func keepForKernel(_ signal: TCPOptions) {
+        if arrived.count < Self.mostArrived || signal.span.isResetSignal { arrived.append(signal) }
+    }
+
+    private static let mostArrived = 64
 
     enum Fallback: Sendable { case none, untold, told }
 

@@ -144,4 +144,30 @@ import Testing
         let seen = pair.client.takeKernel().flatMap(options)
         #expect(seen.allSatisfy { $0[3] & 1 != 0 } && seen.contains { $0.suffix(14) == fin.suffix(14) })
     }
+
+    /// A segment with another option and no DSS would make it fall back.
+    @Test(arguments: [SignallingTests.priority, SignallingTests.removeAddress, SignallingTests.addAddress])
+    func otherSignalsWaitForTheFirstDSS(_ signal: [UInt8]) {
+        clientWrites()
+        pair.serverSends(5001, 1001, .ack, Multipath.timestamps + signal)
+        pair.settle()
+        #expect(pair.client.takeKernel().isEmpty)
+        pair.serverSends(5001, 1004, .ack, Multipath.timestamps + SignallingTests.dataAck(12))
+        pair.settle()
+        #expect(pair.client.takeKernel().flatMap(options) == [SignallingTests.dataAck(12), signal])
+    }
+
+    /// However many there are; but a reset does not wait.
+    @Test func signalsThatWaitAreBoundedAndAResetDoesNotWait() throws {
+        clientWrites()
+        for _ in 0..<100 {
+            pair.serverSends(5001, 1001, .ack, Multipath.timestamps + SignallingTests.removeAddress)
+            pair.settle()
+        }
+        let flow = try #require(pair.client.engine.flows[FlowTuple(local: pair.a, remote: pair.b)])
+        #expect(flow.signalling.arrived.count == 64)
+        pair.serverSends(5001, 1001, [.rst, .ack], [30, 12, 0x70, 0] + Multipath.keyA)
+        pair.settle()
+        #expect(pair.client.takeKernel().contains { $0.packet.flags.contains(.rst) })
+    }
 }
