@@ -44,7 +44,7 @@ public struct FirewallConfiguration: Sendable, Equatable {
     /// `fsgid` at the time of socket(2)).
     public var injectorGID: UInt32 = 31856
     /// The same of the sockets that inject into the local stack: nothing of theirs leaves the host.
-    public var localInjectorGID: UInt32 { injectorGID + 1 }
+    public var localInjectorGID: UInt32 { injectorGID &+ 1 }
     /// Destination ports of connections to leave alone (never applied to MPTCP SYNs).
     public var excludedPorts: [UInt16]
     /// Interfaces whose new connections are left alone, as iptables writes them (a trailing + is a wildcard). Like ports they

@@ -42,7 +42,7 @@ public struct PacketInjector: ~Copyable, Sendable {
     /// - Parameter groupID: that of what goes to the network; the next one is that of what goes to the local stack.
     public init(groupID: UInt32) throws(SystemCallError) {
         let network = try Sockets(groupID: groupID)
-        let local = try Sockets(groupID: groupID + 1)
+        let local = try Sockets(groupID: groupID &+ 1)
         self.network = network
         self.local = local
     }
