@@ -66,7 +66,8 @@ extension Flow {
         k: Range<Int>, fin: Bool, _ acknowledged: Int, _ output: inout Output
     ) {
         var base = copy wireOptions
-        if receive.acknowledgedK == 0 {
+        // Whoever has opened is sent none of the handshake any more: one that stands there is forged, and would be read in place of the DSS.
+        if !isOpener, receive.acknowledgedK == 0 {
             base.keepOpenSignals(isData: true)
         } else {
             base.remove(TCPOptionKind.mptcp)

@@ -145,6 +145,20 @@ import Testing
         #expect(seen.allSatisfy { $0[3] & 1 != 0 } && seen.contains { $0.suffix(14) == fin.suffix(14) })
     }
 
+    /// Forged into the segment that has the frame, either would be read in its place.
+    @Test(arguments: [
+        [30, 20, 1, 1] + Multipath.keyB + Multipath.keyA, [30, 24, 0x10, 0] + [UInt8](repeating: 7, count: 20),
+    ])
+    func optionsOfTheHandshakeDoNotReplaceTheDSS(_ forged: [UInt8]) throws {
+        clientWrites()
+        pair.serverSends(5001, 1004, .ack, Multipath.timestamps + SignallingTests.dataAck(12))
+        let wire = try #require(pair.server.takeSeen().first { !$0.payload.isEmpty })
+        pair.client.arrive(
+            pair.b, pair.a, wire.sequence, wire.acknowledgment, [.ack, .psh], Multipath.timestamps + forged,
+            wire.payload)
+        #expect(pair.client.takeKernel().map(options) == [[SignallingTests.dataAck(12)]])
+    }
+
     /// A segment with another option and no DSS would make it fall back.
     @Test(arguments: [SignallingTests.priority, SignallingTests.removeAddress, SignallingTests.addAddress])
     func otherSignalsWaitForTheFirstDSS(_ signal: [UInt8]) {
